@@ -1,0 +1,5 @@
+"""``python -m rocscope``."""
+
+from rocscope.cli import main
+
+main()

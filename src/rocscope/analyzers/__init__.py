@@ -1,0 +1,1 @@
+"""Analyzers: each adds one kind of finding to a study. One file an analyzer."""

@@ -1,0 +1,1 @@
+"""Collectors: raw recordings and live sources in, captures out. One file a format or source."""

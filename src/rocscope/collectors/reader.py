@@ -1,0 +1,43 @@
+"""What a reader of recordings is, and the list of all of them."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Protocol, runtime_checkable
+
+from rocscope.collectors.builder import CaptureBuilder
+from rocscope.collectors.source import Source
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads one file format. A module of this package exports each as an element of ``READERS``."""
+
+    name: str  # kebab-case, e.g. "rocprofv3-csv"
+    help: str  # one line: what writes it
+    order: int  # files with a lower order are read first (descriptions of devices before dispatches)
+
+    def recognises(self, source: Source) -> bool:
+        """Tell from the content, never from the name, whether this reader is for ``source``."""
+        ...
+
+    def read(self, source: Source, builder: CaptureBuilder) -> None:
+        """Add what ``source`` holds to ``builder``.
+
+        Raises :class:`rocscope.errors.InputError` that names file and line or field where nothing of it
+        can be used; what can be used is used, and the rest is counted with ``builder.drop``.
+        """
+        ...
+
+
+@cache
+def readers() -> tuple[Reader, ...]:
+    """Return every reader that the modules of this package export, in the order of reading."""
+    import rocscope.collectors as package
+
+    found: list[Reader] = []
+    for module in pkgutil.iter_modules(package.__path__):
+        found += getattr(importlib.import_module(f"{package.__name__}.{module.name}"), "READERS", ())
+    return tuple(sorted(found, key=lambda reader: (reader.order, reader.name)))

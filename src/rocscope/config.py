@@ -1,0 +1,57 @@
+"""What a user may set, checked at the door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rocscope.errors import UsageError
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AnalyzeOptions(_Options):
+    """Which part of a recording to analyse, and what is known beside it."""
+
+    ranks: tuple[int, ...] | None = None  # None: all
+    steps: tuple[int, int] | None = None  # A:B, half open, counted from 0 over the step annotations
+    between_s: tuple[float, float] | None = None  # seconds from the first dispatch
+    gpu: str | None = None  # name in the GPU table; overrides what the recording says
+    model: Path | None = None  # the served model's config.json, or its folder
+    tp: int | None = Field(default=None, ge=1)  # tensor-parallel size; else from the recording
+
+    @field_validator("steps", "between_s")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError(f"the range {value[0]}:{value[1]} is empty")
+        return value
+
+
+def parse_ranks(text: str) -> tuple[int, ...]:
+    """Read ``0,2-3`` as ``(0, 2, 3)``. Raises :class:`UsageError`."""
+    ranks: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UsageError(f"--ranks {text}: {part!r} is not a rank", "write for example --ranks 0,2-3")
+        ranks += range(int(first), int(last or first) + 1)
+    if not ranks:
+        raise UsageError(f"--ranks {text}: no rank named", "write for example --ranks 0,2-3")
+    return tuple(sorted(set(ranks)))
+
+
+def parse_range(option: str, text: str) -> tuple[float, float]:
+    """Read ``A:B``; either side may be left out. Raises :class:`UsageError`."""
+    first, colon, last = text.partition(":")
+    try:
+        low = float(first) if first else 0.0
+        high = float(last) if last else float("inf")
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not colon or not 0 <= low < high:
+        raise UsageError(f"{option} {text}: not a range", f"write for example {option} 10:20")
+    return low, high

@@ -1,0 +1,1 @@
+"""Data files: GPUs, kernel families, rules."""

@@ -1,0 +1,226 @@
+"""The contract: what an analysis says, as other programs read it in ``analysis.json``.
+
+Grid and workgroup are in work-items, ``*_frac`` is 0 to 1, unknown is null. Fields are added freely,
+removed or renamed only with a new ``schema_version``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1"
+
+Basis = Literal["measured", "modelled"]
+Bound = Literal["memory", "compute", "unknown"]
+Limiter = Literal[
+    "memory-bandwidth",
+    "cache-bandwidth",
+    "compute",
+    "balanced",
+    "latency",
+    "occupancy",
+    "parallelism",
+    "launch",
+    "communication",
+    "unknown",
+]
+Confidence = Literal["high", "medium", "low"]
+
+
+class _Finding(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CaptureInfo(_Finding):
+    """Which recording this is about."""
+
+    id: str
+    profiler: str
+    profiler_version: str
+    provenance: str
+    provenance_note: str = ""
+    command: list[str]
+    host: str
+    started_at: str | None
+    duration_s: float | None
+    passes: list[dict[str, Any]]
+    partial: bool = False
+    sources: list[dict[str, Any]] = Field(default_factory=list)
+    selection: dict[str, Any] = Field(default_factory=dict)  # --ranks, --steps, --between that were applied
+
+
+class Drop(_Finding):
+    """Rows left out, and why."""
+
+    reason: str
+    count: int
+
+
+class Warned(_Finding):
+    """Something that weakens the analysis."""
+
+    code: str
+    message: str
+
+
+class Integrity(_Finding):
+    """How much of the recording the analysis covers, and what is wrong with it."""
+
+    labelled_time_frac: float | None  # share of kernel time with a bound
+    classified_time_frac: float | None = None  # share of kernel time whose family is not "other"
+    dispatches: int
+    dropped: list[Drop]
+    warnings: list[Warned]
+
+
+class GpuSummary(_Finding):
+    """One GPU over the window: wall, busy (union of intervals) and idle time."""
+
+    gpu: int
+    arch: str
+    model: str
+    host: str = ""
+    rank: int | None = None
+    peak_bandwidth_bytes_per_s: float | None
+    achievable_bandwidth_bytes_per_s: float | None
+    achievable_source: str | None = None
+    peak_flops_per_s: dict[str, float]
+    wall_s: float | None
+    busy_s: float | None
+    idle_s: float | None
+    busy_frac: float | None
+
+
+class FamilySummary(_Finding):
+    """A kernel family, all GPUs together."""
+
+    family: str
+    dispatches: int
+    time_s: float | None
+    time_frac: float | None
+    bytes: float | None
+    achieved_bandwidth_bytes_per_s: float | None
+    bandwidth_frac: float | None
+    bound: Bound
+    limiter: Limiter
+    modelled_time_frac: float | None = None  # share of the family's time that `bytes` speaks of
+
+
+class LaunchShape(_Finding):
+    """Grid and workgroup in work-items; ``[n, null, null]`` where only the product is known."""
+
+    grid: list[int | None]
+    workgroup: list[int | None]
+
+
+class Quantity(_Finding):
+    """A value, how it was come by, and from what."""
+
+    value: float | None = None
+    basis: Basis | None = None
+    source: str | None = None
+
+
+class Occupancy(_Finding):
+    """Waves resident against the most that could be."""
+
+    theoretical_frac: float | None = None
+    achieved_frac: float | None = None
+    limited_by: str | None = None
+
+
+class KernelFinding(_Finding):
+    """One kernel with one launch shape on one GPU."""
+
+    kernel: str
+    raw_name: str
+    family: str
+    gpu: int
+    launch_shape: LaunchShape
+    problem_shape: dict[str, Any] | None
+    dispatches: int
+    time_s: float | None
+    time_frac: float | None
+    mean_ns: float | None
+    p50_ns: float | None
+    p99_ns: float | None
+    bytes_per_dispatch: Quantity
+    flops_per_dispatch: Quantity
+    achieved_bandwidth_bytes_per_s: float | None
+    bandwidth_frac: float | None
+    compute_frac: float | None
+    intensity_flop_per_byte: float | None
+    ridge_flop_per_byte: float | None
+    occupancy: Occupancy
+    bound: Bound
+    limiter: Limiter
+    confidence: Confidence
+    evidence: list[str]
+    headroom_s: float | None
+    exposed_s: float | None = None  # time in which nothing else ran on that GPU
+    case: str | None = None
+
+
+class Gain(_Finding):
+    """End-to-end time saved, as a share of the window, if the target is mended."""
+
+    low_frac: float
+    mid_frac: float
+    high_frac: float
+    basis: str
+
+
+class Target(_Finding):
+    """Something worth changing."""
+
+    rank: int
+    id: str
+    problem: str
+    scope: str  # "kernel", "family", "timeline", "configuration"
+    family: str | None
+    kernel: str | None
+    launch_shapes: list[LaunchShape] = Field(default_factory=list)
+    time_frac: float | None
+    headroom_s: float | None
+    expected_gain: Gain | None
+    confidence: Confidence
+    evidence: list[str]
+    advice: str
+    confirm_by: str
+
+
+class PhaseSummary(_Finding):
+    """Steps of one phase (prefill, decode, mixed)."""
+
+    phase: str
+    steps: int
+    tokens: int | None
+    time_s: float | None
+    us_per_token: float | None
+    families: list[dict[str, Any]]
+
+
+class NotEvaluated(_Finding):
+    """A rule that lacked an input, and how to collect it."""
+
+    rule: str
+    missing: str
+    collect_with: str
+
+
+class Analysis(_Finding):
+    """``analysis.json``."""
+
+    schema_version: str = SCHEMA_VERSION
+    capture: CaptureInfo
+    integrity: Integrity
+    gpus: list[GpuSummary]
+    families: list[FamilySummary]
+    kernels: list[KernelFinding]
+    targets: list[Target]
+    phases: list[PhaseSummary] = Field(default_factory=list)
+    serving: dict[str, Any] = Field(default_factory=dict)
+    telemetry: dict[str, Any] = Field(default_factory=dict)
+    not_evaluated: list[NotEvaluated] = Field(default_factory=list)

@@ -1,0 +1,122 @@
+"""GPUs: what each can do by datasheet and by measurement, from ``data/gpus/*.toml``.
+
+A GPU is added by adding one TOML there. Every figure carries its source. Datasheet peaks and achievable
+ceilings are kept apart.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rocscope.errors import InputError, UnknownGpu
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figure(_Data):
+    """A number in SI units and where it comes from."""
+
+    value: float = Field(gt=0)
+    source: str = Field(min_length=8)
+
+
+class Ceilings(_Data):
+    """Rates that a kernel is held against. Keys of ``flops_per_s`` are unit names: ``vector_fp16``…"""
+
+    bandwidth_bytes_per_s: Figure | None = None
+    l2_bandwidth_bytes_per_s: Figure | None = None
+    link_bandwidth_bytes_per_s: Figure | None = None  # to the other GPUs of the node, one direction
+    flops_per_s: dict[str, Figure] = Field(default_factory=dict)
+
+
+class GpuSpec(_Data):
+    """One GPU model."""
+
+    name: str  # as users say it: "MI100"
+    vendor: Literal["amd", "nvidia"]
+    arch: str  # "gfx908", "sm_90"
+    marketing_names: tuple[str, ...]  # lower-case substrings of what drivers and tools call it
+    aliases: tuple[str, ...] = ()  # other names --gpu accepts
+    compute_units: int
+    simds_per_cu: int
+    wave_size: int
+    waves_per_cu: int  # most that can be resident
+    workgroups_per_cu: int
+    vgprs_per_simd: int  # registers of one lane
+    agprs_per_simd: int = 0  # separate accumulation file; 0 where there is none or it is unified
+    unified_vgprs: bool = False  # architectural and accumulation registers share one file
+    vgpr_granule: int
+    sgprs_per_simd: int | None = None
+    lds_bytes_per_cu: int
+    l2_bytes: int
+    l2_channels: int | None = None
+    shader_engines: int | None = None
+    memory_bytes: int
+    clock_hz: Figure
+    launch_floor_s: Figure | None = None  # shortest gap-free kernel seen without graphs
+    datasheet: Ceilings
+    achievable: Ceilings = Ceilings()
+
+
+@cache
+def specs() -> tuple[GpuSpec, ...]:
+    """Return all known GPUs, by name. Raises :class:`InputError` that names file and field."""
+    found = []
+    for entry in sorted(resources.files("rocscope.data.gpus").iterdir(), key=lambda e: e.name):
+        if not entry.name.endswith(".toml"):
+            continue
+        try:
+            found.append(GpuSpec.model_validate(tomllib.loads(entry.read_text(encoding="utf-8"))))
+        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            raise InputError(f"data/gpus/{entry.name}: {error}") from error
+    return tuple(sorted(found, key=lambda spec: spec.name))
+
+
+def by_name(name: str) -> GpuSpec:
+    """Return the GPU that a user named (``MI100``, ``gfx908``…). Raises :class:`UnknownGpu`."""
+    wanted = name.strip().lower()
+    exact = [
+        s for s in specs() if wanted == s.name.lower() or wanted in (alias.lower() for alias in s.aliases)
+    ]
+    if not exact:
+        exact = [s for s in specs() if wanted == s.arch]
+    if len(exact) == 1:
+        return exact[0]
+    known = ", ".join(s.name for s in specs())
+    if exact:
+        raise UnknownGpu(f"{name} may be {' or '.join(s.name for s in exact)}", "name one of them with --gpu")
+    raise UnknownGpu(
+        f"no GPU called {name}", f"known are {known}; add one as a TOML in data/gpus (see CONTRIBUTING)"
+    )
+
+
+def identify(
+    *, arch: str = "", name: str = "", compute_units: int | None = None, memory_bytes: int | None = None
+) -> GpuSpec | None:
+    """Return the GPU that a recording describes, or ``None`` where it cannot be told for certain.
+
+    The architecture decides before the marketing name, which tools garble; among GPUs of one
+    architecture the name, then the number of compute units, then memory size within 15 %.
+    """
+    candidates = list(specs())
+    if arch:
+        candidates = [s for s in candidates if s.arch == arch.split(":", maxsplit=1)[0].lower()]
+    if name:
+        named = [s for s in candidates if any(part in name.lower() for part in s.marketing_names)]
+        if not named and not arch:
+            candidates = []
+        candidates = named or candidates
+    elif not arch:
+        return None
+    if compute_units is not None and len(candidates) > 1:
+        candidates = [s for s in candidates if s.compute_units == compute_units]
+    if memory_bytes is not None and len(candidates) > 1:
+        candidates = [s for s in candidates if abs(memory_bytes / s.memory_bytes - 1) < 0.15]
+    return candidates[0] if len(candidates) == 1 else None

@@ -1,0 +1,1 @@
+"""Shape models: bytes and FLOPs of a dispatch from its shape. One file a kernel family."""

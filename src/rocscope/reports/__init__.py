@@ -1,0 +1,1 @@
+"""Reports: each renders the same analysis for another reader. One file a format."""

@@ -1,0 +1,97 @@
+"""The workspace of one analysis: the capture, its kernels, and what analyzers found so far.
+
+``kernels`` is a frame of one row a (gpu, kernel, launch shape, problem); analyzers add columns to it. A
+missing number is NaN, a missing text ``None``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+
+from rocscope.capture import Capture
+from rocscope.config import AnalyzeOptions
+from rocscope.findings import GpuSummary, NotEvaluated, PhaseSummary, Target, Warned
+from rocscope.hardware import GpuSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP_COLUMNS: Final = (  # what metrics.group makes
+    "gpu",
+    "process",
+    "kind",
+    "raw_name",
+    "kernel",  # short name
+    "family",
+    "subfamily",
+    "grid_x",
+    "grid_y",
+    "grid_z",
+    "workgroup_x",
+    "workgroup_y",
+    "workgroup_z",
+    "operator",
+    "operator_shapes",
+    "wave_size",
+    "lds_bytes",
+    "scratch_bytes",
+    "vgprs",
+    "agprs",
+    "sgprs",
+    "copied_bytes",  # mean of a dispatch
+    "dispatches",
+    "time_ns",
+    "mean_ns",
+    "min_ns",
+    "p50_ns",
+    "p99_ns",
+    "max_ns",
+)
+MODEL_COLUMNS: Final = (  # what models.apply adds, a dispatch
+    "problem_shape",  # dict or None
+    "bytes",
+    "bytes_basis",
+    "bytes_source",
+    "flops",
+    "flops_basis",
+    "flops_source",
+    "flops_unit",  # key of Ceilings.flops_per_s: the pipe that does them
+)
+
+
+@dataclass
+class Study:
+    """Everything known so far; analyzers read it and add to it."""
+
+    capture: Capture
+    options: AnalyzeOptions
+    kernels: pd.DataFrame
+    specs: dict[int, GpuSpec | None]  # by gpu index; None where the GPU is unknown
+    gpus: list[GpuSummary] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    phases: list[PhaseSummary] = field(default_factory=list)
+    serving: dict[str, Any] = field(default_factory=dict)
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    not_evaluated: list[NotEvaluated] = field(default_factory=list)
+
+    def warn(self, code: str, message: str) -> None:
+        """Add a warning to the integrity section, once."""
+        found = Warned(code=code, message=message)
+        if found not in self.warnings:
+            self.warnings.append(found)
+
+
+@runtime_checkable
+class Analyzer(Protocol):
+    """One kind of finding. A module of ``rocscope.analyzers`` exports each as its ``ANALYZER``."""
+
+    name: str
+    help: str
+    needs: tuple[str, ...]  # columns of Study.kernels it reads
+    adds: tuple[str, ...]  # columns of Study.kernels it makes
+
+    def run(self, study: Study) -> None:
+        """Add this analyzer's columns and findings to ``study``."""
+        ...
