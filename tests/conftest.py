@@ -1,0 +1,74 @@
+"""Fixtures all tests share: where the recordings are, golden files, no process left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite golden files from what the code says now"
+    )
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """The folder of real recordings; skips the test where it is absent."""
+    folder = Path(os.environ.get("ROCSCOPE_CAPTURES") or ROOT.parent / "shared" / "captures")
+    if not (folder / "PROVENANCE.csv").is_file():
+        pytest.skip(f"no recordings at {folder}; set ROCSCOPE_CAPTURES to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The recordings that the project carries itself."""
+    return ROOT / "examples"
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare text with ``tests/golden/<name>``, or rewrite the file under ``--update-golden``."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.is_file(), f"{path} is missing; run pytest --update-golden and read the diff"
+        assert text == path.read_text(encoding="utf-8"), (
+            f"{name} differs; if rightly so, pytest --update-golden"
+        )
+
+    return check
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Fail a test that leaves a child process running."""
+    yield
+    left = [
+        p
+        for p in psutil.Process().children(recursive=True)
+        if p.is_running() and p.status() != psutil.STATUS_ZOMBIE
+    ]
+    names = []
+    for process in left:
+        try:
+            command = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if "resource_tracker" in command or "forkserver" in command:  # Python's own, ends with the test run
+            continue
+        names.append(f"{process.pid} {command}")
+        process.kill()
+    assert not names, f"left running: {names}"
