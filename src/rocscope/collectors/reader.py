@@ -5,10 +5,24 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.source import Source
+
+CONTENT: Final = ("dispatches", "aggregate", "counters", "api", "description")
+"""What a file can hold. Of one run's files that share a stem (``results.csv``, ``.db``, ``.json`` and
+``.stats.csv``; ``123_kernel_trace.csv``, ``123_results.db`` and ``123_kernel_stats.csv``) discovery reads
+
+* one file of those that hold ``dispatches``: the format whose reader has the lower ``order``; a file of
+  ``counters`` is read beside them, unless a file that holds everything is preferred over it;
+* ``aggregate`` (totals per kernel) only where nothing of that stem has single dispatches;
+* ``api`` (host calls) beside its own format's dispatches;
+* ``description`` (devices, versions) always.
+
+A reader whose files hold several of these says ``dispatches``, or, where it differs by file, has a method
+``content_of(source) -> str``.
+"""
 
 
 @runtime_checkable
@@ -18,6 +32,7 @@ class Reader(Protocol):
     name: str  # kebab-case, e.g. "rocprofv3-csv"
     help: str  # one line: what writes it
     order: int  # files with a lower order are read first (descriptions of devices before dispatches)
+    content: str  # one of CONTENT: what its files hold, so that no run is counted twice
 
     def recognises(self, source: Source) -> bool:
         """Tell from the content, never from the name, whether this reader is for ``source``."""
