@@ -1,0 +1,104 @@
+"""Options and output that several commands have in common."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rocscope.config import AnalyzeOptions
+    from rocscope.findings import Analysis
+
+Decorated = Callable[..., Any]
+
+
+def selection_options(command: Decorated) -> Decorated:
+    """Add the options that choose a part of a recording and say what is known beside it."""
+    options = [
+        click.option("--ranks", metavar="LIST", help="Only these ranks, e.g. 0,2-3."),
+        click.option("--steps", metavar="A:B", help="Only engine steps A to B (B not included), from 0."),
+        click.option(
+            "--between", metavar="T0:T1", help="Only this time, in seconds from the first dispatch."
+        ),
+        click.option("--gpu", metavar="NAME", help="The GPU, where the recording does not say or is wrong."),
+        click.option(
+            "--model",
+            type=click.Path(path_type=Path),
+            metavar="CONFIG",
+            help="The served model's config.json, or its folder: gives kernels their shapes.",
+        ),
+        click.option("--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where not recorded."),
+    ]
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def output_options(command: Decorated) -> Decorated:
+    """Add ``--out``, ``--json`` and ``--quiet``."""
+    options = [
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="Write every report and the capture into DIR.",
+        ),
+        click.option(
+            "--json", "as_json", is_flag=True, help="Print analysis.json on standard output, nothing else."
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, no table; only errors."),
+    ]
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def analyze_options(
+    *,
+    ranks: str | None = None,
+    steps: str | None = None,
+    between: str | None = None,
+    gpu: str | None = None,
+    model: Path | None = None,
+    tp: int | None = None,
+) -> AnalyzeOptions:
+    """Check the options of :func:`selection_options`. Raises ``UsageError`` that names the option."""
+    from rocscope.config import AnalyzeOptions, parse_range, parse_ranks
+
+    chosen = parse_range("--steps", steps) if steps else None
+    return AnalyzeOptions(
+        ranks=parse_ranks(ranks) if ranks else None,
+        steps=(int(chosen[0]), int(min(chosen[1], sys.maxsize))) if chosen else None,
+        between_s=parse_range("--between", between) if between else None,
+        gpu=gpu,
+        model=model,
+        tp=tp,
+    )
+
+
+@contextmanager
+def progress(*, enabled: bool = True) -> Iterator[Callable[[str], None]]:
+    """Give a function that shows what is being done, on standard error and only on a terminal."""
+    if not (enabled and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status("starting") as status:
+        yield lambda text: status.update(escape(text))
+
+
+def show(analysis: Analysis, written: Mapping[str, Path], *, as_json: bool, quiet: bool) -> None:
+    """Print the analysis: JSON for machines, a table for people, then the paths of what was written."""
+    if as_json:
+        click.echo(analysis.model_dump_json(indent=1))
+        return
+    if not quiet:
+        from rocscope.reports import terminal
+
+        terminal.show(analysis)
+    for name, path in written.items():
+        click.echo(f"{name:>10}  {path}")

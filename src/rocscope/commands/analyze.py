@@ -1,0 +1,38 @@
+"""``rocscope analyze``: from files to an analysis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rocscope.commands import _shared
+
+
+@click.command("analyze", short_help="Label and rank the kernels of a recording.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@_shared.selection_options
+@_shared.output_options
+def COMMAND(  # noqa: N802  # the name by which cli.py finds it
+    paths: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool, **selection: object
+) -> int:
+    """Label and rank the kernels of a recording: any file or folder that rocprof (v1, v2, v3), rocpd or the
+    PyTorch profiler wrote, plain or gzipped, or a capture of rocscope. A folder is one run, of all its
+    processes and ranks. The format is told from the content.
+
+    \b
+    Examples:
+      rocscope analyze results.csv
+      rocscope analyze rocprof-out/ --gpu MI100 --model /models/qwen3-8b-gptq/config.json
+      rocscope analyze trace_rank*.json.gz --steps 10:20 --out report/
+      rocscope analyze capture/ --json | jq .targets[0]
+    """
+    from rocscope import pipeline
+
+    options = _shared.analyze_options(**selection)  # type: ignore[arg-type]  # click gives them by these names
+    with _shared.progress(enabled=not (quiet or as_json)) as step:
+        capture = pipeline.load(*paths, progress=step)
+        analysis = pipeline.analyze_capture(capture, options, progress=step)
+        written = pipeline.write_reports(analysis, capture, out) if out else {}
+    _shared.show(analysis, written, as_json=as_json, quiet=quiet)
+    return 0
