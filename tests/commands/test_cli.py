@@ -1,0 +1,163 @@
+"""The command line as a user meets it: messages, next steps, exit codes; never a traceback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rocscope.cli import run
+
+
+def rocscope(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rocscope", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    code = run([str(a) for a in arguments])
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return code, err
+
+
+def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, err = refused(capsys, "analyze", tmp_path / "absent.csv")
+    assert code == 3
+    assert "absent.csv" in err and "next:" in err
+
+
+def test_an_empty_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "results.csv").touch()
+    code, err = refused(capsys, "analyze", tmp_path / "results.csv")
+    assert code == 3
+    assert "results.csv" in err and "empty" in err
+
+
+def test_a_foreign_format_lists_what_can_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Dear diary\n")
+    code, err = refused(capsys, "analyze", tmp_path / "notes.txt")
+    assert code == 3
+    assert "notes.txt" in err and "rocprofv3" in err
+
+
+def test_a_truncated_gzip_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, examples: Path
+) -> None:
+    whole = (examples / "h200_decoder" / "kineto_fp16_graph.json.gz").read_bytes()
+    (tmp_path / "cut.json.gz").write_bytes(whole[: len(whole) // 2])
+    code, err = refused(capsys, "analyze", tmp_path / "cut.json.gz")
+    assert code == 3
+    assert "cut.json.gz" in err
+
+
+def test_an_unknown_gpu_lists_the_known(capsys: pytest.CaptureFixture[str], examples: Path) -> None:
+    code, err = refused(
+        capsys, "analyze", examples / "h200_decoder" / "kineto_fp16_graph.json.gz", "--gpu", "MI9"
+    )
+    assert code == 5
+    assert "MI9" in err and "MI100" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--ranks", "zero"), ("--steps", "9:3"), ("--between", "late"), ("--steps", "7")],
+)
+def test_a_bad_range_says_how_to_write_it(
+    capsys: pytest.CaptureFixture[str], examples: Path, option: str, value: str
+) -> None:
+    code, err = refused(
+        capsys, "analyze", examples / "h200_decoder" / "kineto_fp16_graph.json.gz", option, value
+    )
+    assert code == 2
+    assert option in err and "for example" in err
+
+
+def test_a_misspelt_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, err = refused(capsys, "analyse")
+    assert code == 2
+    assert "Did you mean analyze?" in err
+
+
+def test_json_is_alone_on_standard_output(examples: Path) -> None:
+    done = rocscope("analyze", examples / "h200_decoder" / "kineto_fp16_graph.json.gz", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema_version"] == "1"
+
+
+def test_no_colour_off_a_terminal(examples: Path) -> None:
+    done = rocscope("analyze", examples / "h200_decoder" / "kineto_fp16_graph.json.gz")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b[" not in done.stdout + done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_out_writes_every_report_and_names_them(examples: Path, tmp_path: Path) -> None:
+    done = rocscope(
+        "analyze", examples / "h200_decoder" / "kineto_fp16_graph.json.gz", "--out", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("analysis.json", "report.html", "report.md", "kernels.csv"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+        assert name in done.stdout
+    again = rocscope("analyze", tmp_path / "out" / "capture", "--json")
+    first = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    assert [k["time_s"] for k in json.loads(again.stdout)["kernels"]] == [
+        k["time_s"] for k in first["kernels"]
+    ]
+
+
+def test_a_reader_that_goes_away_is_no_error(examples: Path) -> None:
+    trace = examples / "h200_decoder" / "kineto_fp16_graph.json.gz"
+    done = subprocess.run(
+        f"{sys.executable} -m rocscope analyze {trace} --json | head -c 20",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_control_characters_of_a_recording_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    hostile = "evil\x1b]0;owned\x07<script>[red]kernel"
+    event = {
+        "ph": "X",
+        "cat": "kernel",
+        "name": hostile,
+        "pid": 0,
+        "tid": 7,
+        "ts": 1.0,
+        "dur": 5.0,
+        "args": {"device": 0, "stream": 7, "correlation": 1, "grid": [1, 1, 1], "block": [64, 1, 1]},
+    }
+    trace = {"schemaVersion": 1, "deviceProperties": [], "traceEvents": [event]}
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(trace).encode()))
+    done = rocscope("analyze", path, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout and "\x07" not in done.stdout
+    assert "evil" in done.stdout
+    assert "<script>[red]kernel" not in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", shell]) == 0
+    assert "_ROCSCOPE_COMPLETE" in capsys.readouterr().out
+
+
+def test_tab_completes_commands() -> None:
+    done = rocscope(_ROCSCOPE_COMPLETE="bash_complete", COMP_WORDS="rocscope an", COMP_CWORD="1")
+    assert "analyze" in done.stdout
