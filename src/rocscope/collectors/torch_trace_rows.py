@@ -1,0 +1,198 @@
+"""Turns the columns of a Kineto trace into rows of a capture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rocscope.collectors.builder import CaptureBuilder
+from rocscope.collectors.torch_trace_events import MISSING, EventColumns, Ints, Mask
+from rocscope.collectors.torch_trace_operators import GRAPH_LAUNCHES, Columns, link
+
+_WORK_ITEM_LAUNCHES: Final = ("hipExtModuleLaunchKernel", "hipHccModuleLaunchKernel")
+_WORK_ITEM_KERNELS: Final = ("Cijk_", "Custom_Cijk_")
+_AXES: Final = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where a trace's rows belong in the capture."""
+
+    gpus: dict[int, int]  # device number in the trace to GPU of the capture
+    process: int
+    processes: dict[int, int | None]  # pid to process; ``None`` is ``process``
+    amd: bool
+    shift_ns: int  # from the trace's times to the capture's clock
+
+
+def add_rows(builder: CaptureBuilder, events: EventColumns, where: Devices, source: str) -> None:
+    """Add the dispatches and spans of one trace to ``builder``."""
+    names = pa.array(list(events.names), type=pa.string())
+    spans = events.spans.finish()
+    device = events.device.finish()
+    if device:
+        host = _host_side(events, spans)
+        call, operator = link(device, host.calls, host.operators, host.replays)
+        grid = _grid(events, device, _picked(host.calls["name"], call, call >= 0), amd=where.amd)
+        launched = {
+            "grid": grid,
+            "operator": _picked(host.operators["name"], operator, operator >= 0),
+            "shape": _picked(host.operators["shape"], operator, operator >= 0),
+        }
+        _add_dispatches(builder, events, where, {**device, **launched}, names)
+        _tell_lost_replays(builder, device["correlation"], host, source)
+    if spans:
+        _add_spans(builder, events, where, spans, names)
+
+
+@dataclass(frozen=True)
+class _HostSide:
+    """The host spans that matter to the activities."""
+
+    calls: Columns
+    operators: Columns
+    replays: Mask  # of the calls, those that replay a graph
+
+
+def _host_side(events: EventColumns, spans: Columns) -> _HostSide:
+    fields = ("name", "kind", "pid", "tid", "correlation", "external", "shape", "start", "duration")
+    spans = {name: spans.get(name, np.zeros(0, dtype=np.int64)) for name in fields}
+    is_call = spans["kind"] == events.names.get("api", -1)
+    is_operator = spans["kind"] == events.names.get("operator", -1)
+    calls = {name: values[is_call] for name, values in spans.items()}
+    operators = {name: values[is_operator] for name, values in spans.items()}
+    launches = [events.names[name] for name in GRAPH_LAUNCHES if name in events.names]
+    return _HostSide(calls, operators, np.isin(calls["name"], launches))
+
+
+def _add_dispatches(
+    builder: CaptureBuilder, events: EventColumns, where: Devices, device: Columns, names: pa.Array
+) -> None:
+    start = device["start"] + where.shift_ns
+    shapes, shape = _operator_shapes(events, device["shape"])
+    columns: dict[str, Any] = {
+        "pass": pa.scalar(builder.add_pass(), pa.int16()),
+        "process": pa.scalar(where.process, pa.int32()),
+        "gpu": pa.array(_mapped(device["device"], where.gpus)),
+        "stream": _nullable(device["stream"]),
+        "correlation_id": _nullable(device["correlation"]),
+        "kind": _texts(device["kind"], names),
+        "kernel": _texts(device["name"], names),
+        "start_ns": pa.array(start),
+        "end_ns": pa.array(start + device["duration"]),
+        "duration_ns": pa.array(device["duration"]),
+        "count": pa.scalar(1, pa.int64()),
+        "lds_bytes": _nullable(device["shared_memory"]),
+        "vgprs": _nullable(np.where(device["registers"] > 0, device["registers"], MISSING)),
+        "copied_bytes": _nullable(device["bytes"]),
+        "operator": _texts(device["operator"], names, device["operator"] < 0),
+        "operator_shapes": _texts(shape, shapes, shape < 0),
+    }
+    for axis, letter in enumerate(_AXES):
+        columns[f"grid_{letter}"] = _nullable(device["grid"][:, axis])
+        columns[f"workgroup_{letter}"] = _nullable(device["block"][:, axis])
+    builder.append("dispatches", len(start), **columns)
+
+
+def _grid(events: EventColumns, device: Columns, call_name: Ints, *, amd: bool) -> Ints:
+    """Return grids in work-items, MISSING where the trace has none; ``call_name`` is -1 where unknown.
+
+    Kineto repeats what was given to the launching call: workgroups, except for HIP's calls for modules of
+    the "Ext" kind, which take work-items. Without the call, the names of Tensile's kernels tell.
+    """
+    grid, block = device["grid"], device["block"]
+    known = np.asarray(np.minimum(grid.min(axis=1), block.min(axis=1)) > 0)
+    counted = np.zeros(len(grid), dtype=np.bool_)
+    if amd:
+        launches = [events.names[name] for name in _WORK_ITEM_LAUNCHES if name in events.names]
+        tensile = [code for name, code in events.names.items() if str(name).startswith(_WORK_ITEM_KERNELS)]
+        counted = np.isin(call_name, launches) | ((call_name < 0) & np.isin(device["name"], tensile))
+    factor = np.where(counted[:, None], 1, block)
+    return np.where(known[:, None], np.where(known[:, None], grid, 0) * factor, MISSING)
+
+
+def _operator_shapes(events: EventColumns, shape: Ints) -> tuple[pa.Array, Ints]:
+    """Return the distinct inputs of operators among ``shape``, and which each row has; -1 for none."""
+    texts: list[str] = []
+    known = list(events.shapes)
+    renamed = np.full(len(known) + 1, -1, dtype=np.int64)
+    for code in np.unique(shape[shape >= 0]).tolist():
+        text = _inputs(*known[code])
+        if text:
+            renamed[code] = len(texts)
+            texts.append(text)
+    return pa.array(texts, type=pa.string()), renamed[shape]
+
+
+def _inputs(dims: bytes, types: bytes) -> str:
+    """Return the inputs of an operator as JSON, or an empty text where the trace has no shapes."""
+    if not dims or not types:
+        return ""
+    sizes, dtypes = json.loads(dims), json.loads(types)
+    if not isinstance(sizes, list) or not isinstance(dtypes, list) or len(sizes) != len(dtypes) or not sizes:
+        return ""
+    inputs = [{"dims": size, "dtype": dtype} for size, dtype in zip(sizes, dtypes, strict=True)]
+    return json.dumps(inputs, separators=(",", ":"))
+
+
+def _tell_lost_replays(builder: CaptureBuilder, correlations: Ints, host: _HostSide, source: str) -> None:
+    """Say so if graphs were launched of which no activity was recorded."""
+    launched = host.calls["correlation"][host.replays]
+    lost = int((~np.isin(launched, correlations)).sum())
+    if lost:
+        builder.notice(
+            "graph-replays-missing",
+            f"{lost} of {len(launched)} graph launches left no kernel in {source}: "
+            "its GPU time is incomplete (profile with --enforce-eager, or with rocprofv3)",
+            source,
+        )
+
+
+def _add_spans(
+    builder: CaptureBuilder, events: EventColumns, where: Devices, spans: Columns, names: pa.Array
+) -> None:
+    start = spans["start"] + where.shift_ns
+    on_gpu = spans["kind"] == events.names.get("gpu_annotation", -1)
+    gpu = np.where(on_gpu, _mapped(spans["pid"], where.gpus), MISSING)
+    process = {pid: where.process if own is None else own for pid, own in where.processes.items()}
+    builder.append(
+        "spans",
+        len(start),
+        process=pa.array(np.where(on_gpu, where.process, _mapped(spans["pid"], process))),
+        thread=_nullable(np.where(on_gpu, MISSING, spans["tid"])),
+        kind=_texts(spans["kind"], names),
+        name=_texts(spans["name"], names),
+        start_ns=pa.array(start),
+        end_ns=pa.array(start + spans["duration"]),
+        correlation_id=_nullable(spans["correlation"]),
+        gpu=_nullable(gpu),
+    )
+
+
+def _picked(column: Ints, rows: Ints, held: Mask) -> Ints:
+    """Return ``column`` at ``rows`` where ``held``, else -1."""
+    found = np.full(len(rows), -1, dtype=np.int64)
+    found[held] = column[rows[held]]
+    return found
+
+
+def _mapped(column: Ints, to: dict[int, int]) -> Ints:
+    """Replace the values of ``column``; MISSING where ``to`` has none."""
+    values, inverse = np.unique(column, return_inverse=True)
+    return np.array([to.get(v, MISSING) for v in values.tolist()], dtype=np.int64)[inverse]
+
+
+def _nullable(column: Ints) -> pa.Array:
+    mask: npt.NDArray[np.bool_] = column == MISSING
+    return pa.array(column, mask=mask)
+
+
+def _texts(codes: Ints, texts: pa.Array, absent: Mask | None = None) -> pa.Array:
+    """Return a dictionary column of ``texts``, null where ``absent``."""
+    indices = pa.array(codes.astype(np.int32), mask=absent)
+    return pa.DictionaryArray.from_arrays(indices, texts)
