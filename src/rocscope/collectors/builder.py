@@ -65,9 +65,34 @@ class CaptureBuilder:
         """Return how many rows ``table`` has so far."""
         return sum(batch.num_rows for batch in self._batches[table])
 
+    def dispatch_ids(self, pass_index: int, process: int) -> list[pa.ChunkedArray]:
+        """Return the dispatch ids that one process has so far in one pass, a piece for each ``append``."""
+        import pyarrow.compute as pc
+
+        found = []
+        for batch in self._batches["dispatches"]:
+            rows = pc.and_(pc.equal(batch["pass"], pass_index), pc.equal(batch["process"], process))
+            found.append(batch["dispatch_id"].filter(rows))
+        return found
+
+    def mark(self) -> dict[str, Any]:
+        """Return the state, for :meth:`rollback` should a file turn out to be unusable half way."""
+        state = {name: value.copy() for name, value in vars(self).items()}
+        state["_batches"] = {name: list(batches) for name, batches in self._batches.items()}
+        return state
+
+    def rollback(self, mark: dict[str, Any]) -> None:
+        """Return to the state of ``mark``."""
+        vars(self).update(mark)
+
     def notice(self, code: str, message: str, source: str = "") -> None:
         """Tell the user something, once."""
         self._notices[Notice(code=code, message=message, source=source)] = None
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What was noticed so far."""
+        return tuple(self._notices)
 
     def drop(self, reason: str, count: int, source: str = "") -> None:
         """Count rows that were left out."""
@@ -92,6 +117,12 @@ class CaptureBuilder:
 
 
 def _concat(name: str, batches: list[pa.Table]) -> pa.Table:
+    """Join the pieces: text columns whole, numbers in pieces, since joining them would double the peak."""
     if not batches:
         return tables.empty(name)
-    return pa.concat_tables(batches).unify_dictionaries().combine_chunks()
+    whole = pa.concat_tables(batches).unify_dictionaries()
+    batches.clear()
+    for index, field in enumerate(whole.schema):
+        if field.type == tables.TEXT:
+            whole = whole.set_column(index, field, whole.column(index).combine_chunks())
+    return whole

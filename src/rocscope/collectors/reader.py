@@ -14,14 +14,15 @@ CONTENT: Final = ("dispatches", "aggregate", "counters", "api", "description")
 """What a file can hold. Of one run's files that share a stem (``results.csv``, ``.db``, ``.json`` and
 ``.stats.csv``; ``123_kernel_trace.csv``, ``123_results.db`` and ``123_kernel_stats.csv``) discovery reads
 
-* one file of those that hold ``dispatches``: the format whose reader has the lower ``order``; a file of
-  ``counters`` is read beside them, unless a file that holds everything is preferred over it;
+* of several formats that hold ``dispatches`` (or, failing them, ``counters``, then ``aggregate``) the one
+  whose reader has the lowest ``order``; the files of the others are left out, and a notice says so;
 * ``aggregate`` (totals per kernel) only where nothing of that stem has single dispatches;
-* ``api`` (host calls) beside its own format's dispatches;
+* ``counters`` and ``api`` (host calls) beside the dispatches of their own format;
 * ``description`` (devices, versions) always.
 
 A reader whose files hold several of these says ``dispatches``, or, where it differs by file, has a method
-``content_of(source) -> str``.
+``content_of(source) -> str``. Readers whose files make up one format together (kernel trace, counters and
+copies of rocprofv3 in CSV) share an attribute ``bundle``; without it a reader is a format of its own.
 """
 
 

@@ -1,0 +1,86 @@
+"""What every reader of hardware counters does with them: one pass a set, impossible values out, checks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rocscope.collectors.builder import CaptureBuilder
+
+SATURATED: Final = float(2**32 - 1)
+ROTATING: Final = "rotating counter groups"
+
+
+def pass_of(dispatches: np.ndarray, counters: pa.DictionaryArray) -> tuple[tuple[str, ...], str]:
+    """Return the set of counters of one run and the note of its pass.
+
+    ``dispatches`` and ``counters`` have one element a value read. Where dispatches have different groups,
+    none a part of the other, the profiler rotated the groups: the set is their union and the note says so.
+    """
+    names = counters.dictionary.to_pylist()
+    codes = np.asarray(counters.indices)
+    union = tuple(sorted({names[code] for code in np.unique(codes)}))
+    order = np.argsort(dispatches, kind="stable")
+    starts = np.flatnonzero(np.diff(dispatches[order], prepend=np.nan))
+    if not len(starts):
+        return union, ""
+    marks = np.random.default_rng(0).integers(1, 1 << 62, len(names), dtype=np.uint64)
+    sums = np.add.reduceat(marks[codes[order]], starts)  # equal groups have equal sums
+    ends = np.append(starts[1:], len(order))
+    groups = []
+    for first in np.unique(sums, return_index=True)[1]:
+        groups.append(frozenset(codes[order[starts[first] : ends[first]]].tolist()))
+    rotating = any(not (a <= b or b <= a) for i, a in enumerate(groups[:64]) for b in groups[i + 1 : 64])
+    return union, ROTATING if rotating else ""
+
+
+def accept(values: pa.Array, names: pa.DictionaryArray, source: str, builder: CaptureBuilder) -> pa.Array:
+    """Return ``values`` with saturated ones null.
+
+    A 32-bit counter that ran over reads as a multiple of 2^32-1, the factor being how many instances of
+    it were added up.
+    """
+    numbers = values.to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        bad = (numbers > 0) & np.isfinite(numbers) & (np.mod(numbers, SATURATED) == 0)
+    if not bad.any():
+        return values
+    which = sorted(set(names.filter(pa.array(bad)).cast(pa.string()).to_pylist()))
+    builder.drop("saturated counter values", int(bad.sum()), source)
+    builder.notice(
+        "saturated-counters",
+        f"{source}: {int(bad.sum())} values of {', '.join(which)} ran over 32 bits and are left out",
+        source,
+    )
+    return pc.if_else(pa.array(bad), None, values)
+
+
+def check_waves(
+    waves: np.ndarray, grid: np.ndarray, workgroup: np.ndarray, wave_size: int | None, source: str
+) -> str:
+    """Return a sentence where SQ_WAVES contradicts the launch, else ``""``.
+
+    Each workgroup is ``ceil(workgroup / wave_size)`` waves; where the wave size is not recorded 32 and 64
+    are both accepted. Launches whose last workgroup is not full are not checked. Arrays of one element a
+    dispatch, NaN where unknown; ``source`` names the file.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        known = np.isfinite(waves) & (workgroup > 0) & (np.mod(grid, workgroup) == 0)
+        groups = grid / workgroup
+        wrong = known.copy()
+        for size in (wave_size,) if wave_size else (32, 64):
+            wrong &= waves != groups * np.ceil(workgroup / size)
+    if not wrong.any():
+        return ""
+    first = int(np.flatnonzero(wrong)[0])
+    low, high = (
+        int(groups[first] * np.ceil(workgroup[first] / s)) for s in (wave_size or 64, wave_size or 32)
+    )
+    expected = f"{low}" if low == high else f"{low} or {high}"
+    return (
+        f"{source}: SQ_WAVES of {int(wrong.sum())} of {int(known.sum())} dispatches contradicts their launch "
+        f"(the first reads {int(waves[first])}, {expected} expected): counts for these are doubtful"
+    )
