@@ -42,7 +42,7 @@ from rocscope.kernel_names import LONGEST, clean, short_name
         ),
         # a comparison inside the return type, as clang and as Nsight Compute write it
         (
-            "std::enable_if<(((8)>(0)))&&vllm::has<c10::Half>::exists, void>::type vllm::fused_add<c10::Half>(int)",
+            "std::enable_if<(((8)>(0)))&&vllm::has<c10::Half>::exists, void>::type vllm::fused_add<int>(int)",
             "fused_add",
         ),
         (

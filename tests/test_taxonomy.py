@@ -15,33 +15,11 @@ from rocscope.errors import InputError
 from rocscope.taxonomy import Rule, Taxonomy, classify, taxonomy
 
 RULES = taxonomy().rule
-DESIGN_FAMILIES = set(
-    [
-        "gptq_gemm",
-        "awq_gemm",
-        "gguf_gemm",
-        "bnb_gemm",
-        "dequant",
-        "gemm",
-        "conv",
-        "ssm",
-        "attention",
-        "rmsnorm",
-        "layernorm",
-        "rope",
-        "activation",
-        "kv_cache",
-        "moe",
-        "quantize",
-        "sampling",
-        "embedding",
-        "communication",
-        "memcpy",
-        "elementwise",
-        "reduction",
-        "other",
-    ]
-)
+DESIGN_FAMILIES = {
+    *("gptq_gemm", "awq_gemm", "gguf_gemm", "bnb_gemm", "dequant", "gemm", "conv", "ssm", "attention"),
+    *("rmsnorm", "layernorm", "rope", "activation", "kv_cache", "moe", "quantize", "sampling", "embedding"),
+    *("communication", "memcpy", "elementwise", "reduction", "other"),
+}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
