@@ -1,0 +1,130 @@
+"""The sentences that every report opens with, made once from the analysis."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from rocscope.findings import Analysis, CaptureInfo, KernelFinding
+from rocscope.reports import figures
+
+NO_KERNELS: Final = "no GPU kernels in this recording"
+LIMITER_WORDS: Final = {
+    "memory-bandwidth": "held back by memory bandwidth",
+    "cache-bandwidth": "held back by cache bandwidth",
+    "compute": "held back by arithmetic",
+    "balanced": "near both its memory and its compute roof",
+    "latency": "held back by latency, not by bandwidth or arithmetic",
+    "occupancy": "held back by low occupancy",
+    "parallelism": "held back by too few workgroups for the GPU",
+    "launch": "near the launch floor",
+    "communication": "waiting for other GPUs",
+    "unknown": "limiter unknown",
+}
+GLOSSARY: Final = (
+    ("Bound", "Which roof lies above a kernel at its arithmetic intensity: memory or compute."),
+    (
+        "Limiter",
+        "What holds a kernel back now. A memory-bound kernel far below its roof may be held back by "
+        "latency or occupancy rather than by bandwidth.",
+    ),
+    ("Arithmetic intensity", "Floating-point operations for each byte moved to or from memory."),
+    ("Ridge", "The intensity at which the memory roof meets the compute roof."),
+    ("Datasheet roof", "The peak rate that the maker states."),
+    ("Achievable roof", "The rate a benchmark reached on this card, or a published one, named."),
+    ("Headroom", "Time spent above what the achievable roof would allow. It is not the gain to expect."),
+    ("Expected gain", "End-to-end time saved if the target is mended: middle and interval, with its basis."),
+    ("Exposed time", "Time in which nothing else ran on that GPU."),
+    ("Occupancy", "Waves resident on a compute unit against the most that could be."),
+    ("Measured, modelled", "From hardware counters; from the shape of the problem."),
+    ("Confidence", "High, medium or low: how much of the evidence is measured and agrees."),
+)
+
+
+def has_kernels(analysis: Analysis) -> bool:
+    """Return whether there is any kernel to speak of."""
+    return bool(analysis.kernels)
+
+
+def provenance(capture: CaptureInfo) -> str:
+    """Return the first line of a report whose device side was not recorded, else ``""``."""
+    if capture.provenance == "recorded":
+        return ""
+    note = f" {capture.provenance_note}" if capture.provenance_note else ""
+    if capture.provenance == "replayed":
+        origin = note.removeprefix(" from")
+        return f"Device side replayed from{origin or ' a saved capture'}: nothing ran on a GPU here."
+    if capture.provenance == "synthetic":
+        return f"Synthetic: no GPU was measured.{note}"
+    return f"Device side is {capture.provenance}, not recorded.{note}"
+
+
+def kernel_time_s(analysis: Analysis) -> float | None:
+    """Return the time of all kernels and copies together, s, on all GPUs; ``None`` where none is timed."""
+    times = [family.time_s for family in analysis.families if family.time_s is not None]
+    return math.fsum(times) if times else None
+
+
+def headline(analysis: Analysis) -> str:
+    """Return where the time went, in one sentence."""
+    if not has_kernels(analysis):
+        return f"There are {NO_KERNELS}."
+    timed = [f for f in analysis.families if f.time_frac is not None]
+    if not timed:
+        return "The kernels in this recording carry no times; only their counts are known."
+    top = max(timed, key=lambda family: family.time_frac or 0.0)
+    spent = f"{top.family} takes {figures.percent(top.time_frac)} of GPU kernel time"
+    return f"{spent}, {LIMITER_WORDS[top.limiter]}."
+
+
+def first_target(analysis: Analysis) -> str:
+    """Return what to change first, in one sentence, without the target's own text."""
+    if not has_kernels(analysis):
+        return ""
+    gains = [t for t in analysis.targets if t.expected_gain is not None]
+    if not gains:
+        return "No target has a gain that can be estimated from this recording."
+    top = min(gains, key=lambda target: target.rank)
+    assert top.expected_gain is not None  # noqa: S101  # chosen so; for the type checker
+    low, high = figures.percent(top.expected_gain.low_frac), figures.percent(top.expected_gain.high_frac)
+    return f"The first target may save {low} to {high} of the end-to-end time ({top.confidence} confidence)."
+
+
+def how_sure(analysis: Analysis) -> str:
+    """Return how much of the recording the labels cover, and how much is wrong with it."""
+    integrity = analysis.integrity
+    if not has_kernels(analysis):
+        parts = ["Nothing could be labelled"]
+    elif integrity.labelled_time_frac is None:
+        parts = ["The labelled share of kernel time is unknown"]
+    else:
+        parts = [f"Labels cover {figures.percent(integrity.labelled_time_frac)} of kernel time"]
+    dropped = sum(drop.count for drop in integrity.dropped)
+    if dropped:
+        parts.append(f"{figures.count(dropped)} {'row was' if dropped == 1 else 'rows were'} left out")
+    warned = len(integrity.warnings)
+    parts.append(f"{warned} integrity warning{'' if warned == 1 else 's'}" if warned else "no warnings")
+    return "; ".join(parts) + "."
+
+
+def problem_shape(kernel: KernelFinding) -> str:
+    """Write the problem shape, ``M=1 N=3584 K=5120``, or a dash."""
+    if not kernel.problem_shape:
+        return figures.UNKNOWN
+    parts = []
+    for key, value in kernel.problem_shape.items():
+        shown = figures.significant(value) if isinstance(value, float) else str(value)
+        parts.append(f"{key}={shown}")
+    return " ".join(parts)
+
+
+def shape(kernel: KernelFinding) -> str:
+    """Write the problem shape where it is known, else the grid and workgroup."""
+    return problem_shape(kernel) if kernel.problem_shape else figures.launch(kernel.launch_shape)
+
+
+def command(capture: CaptureInfo) -> str:
+    """Write the command as a shell would take it, or a dash."""
+    import shlex
+
+    return shlex.join(capture.command) if capture.command else figures.UNKNOWN

@@ -1,0 +1,173 @@
+"""The report for a terminal: fits 80 columns, coloured only where a terminal takes colours."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from rocscope.findings import Analysis
+from rocscope.reports import figures, summary
+from rocscope.reports.text import shorten, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+WIDTH: Final = 80
+KERNEL_WIDTH: Final = 24  # what the other columns leave of 80
+MAX_FAMILIES: Final = 12
+MAX_KERNELS: Final = 12
+MAX_TARGETS: Final = 5
+MAX_WARNINGS: Final = 8
+_STYLES: Final = {"memory": "cyan", "compute": "magenta", "high": "green", "medium": "yellow"}
+
+
+class _Terminal:
+    name = "terminal"
+    help = "tables of 80 columns, plain where written to a file"
+    filename = "report.txt"
+
+    def render(self, analysis: Analysis) -> str:
+        """Return the report as plain text of at most 80 columns."""
+        from rich.console import Console
+
+        out = io.StringIO()
+        console = Console(
+            file=out, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False
+        )
+        show(analysis, console)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def show(analysis: Analysis, console: Console | None = None) -> None:
+    """Print the report to ``console``, by default standard output; rich honours ``NO_COLOR``."""
+    if console is None:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+    for part in _parts(analysis, min(console.width, 2 * WIDTH)):
+        console.print(part, markup=False, highlight=False)
+
+
+def _parts(analysis: Analysis, width: int) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if first := summary.provenance(analysis.capture):
+        parts.append(_text(first, "bold yellow"))
+    parts.append(_text(summary.headline(analysis), "bold"))
+    if first := summary.first_target(analysis):
+        parts.append(_text(first))
+    parts += [_text(summary.how_sure(analysis)), ""]
+    if summary.has_kernels(analysis):
+        parts += [
+            _families(analysis),
+            "",
+            _kernels(analysis, max(width - WIDTH, 0) + KERNEL_WIDTH),
+            "",
+            *_targets(analysis),
+            "",
+        ]
+    return parts + _integrity(analysis)
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(figures.ordinary_spaces(visible(text)), style=style)
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return _text(text, style or _STYLES.get(text, ""))
+
+
+def _table(title: str) -> Table:
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
+                 padding=(0, 1, 0, 0), header_style="underline", caption_justify="left")  # fmt: skip
+
+
+def _families(analysis: Analysis) -> Table:
+    table = _table("Where the time went")
+    table.add_column("family", max_width=16, no_wrap=True)
+    for name in ("time", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("of bw", justify="right", no_wrap=True)
+    table.add_column("bound", no_wrap=True)
+    table.add_column("limiter", no_wrap=True)
+    for family in analysis.families[:MAX_FAMILIES]:
+        table.add_row(
+            _cell(shorten(family.family, 16)),
+            _cell(figures.seconds(family.time_s)),
+            _cell(figures.percent(family.time_frac)),
+            _cell(figures.percent(family.bandwidth_frac)),
+            _cell(family.bound),
+            _cell(family.limiter),
+        )
+    if len(analysis.families) > MAX_FAMILIES:
+        table.caption = f"{len(analysis.families) - MAX_FAMILIES} smaller families left out"
+    return table
+
+
+def _kernels(analysis: Analysis, width: int) -> Table:
+    table = _table("Kernels")
+    table.add_column("kernel", no_wrap=True)
+    for name in ("mean", "share", "of bw"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("bound", "limiter"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("sure", no_wrap=True)
+    for kernel in analysis.kernels[:MAX_KERNELS]:
+        title = _cell(shorten(visible(kernel.kernel), width))
+        title.append(f"\n  {shorten(visible(summary.shape(kernel)), width - 2)}", style="dim")
+        table.add_row(
+            title,
+            _cell(figures.nanoseconds(kernel.mean_ns)),
+            _cell(figures.percent(kernel.time_frac)),
+            _cell(figures.percent(kernel.bandwidth_frac)),
+            _cell(kernel.bound),
+            _cell(kernel.limiter),
+            _cell(kernel.confidence),
+        )
+    if len(analysis.kernels) > MAX_KERNELS:
+        table.caption = f"{len(analysis.kernels) - MAX_KERNELS} more kernels left out"
+    return table
+
+
+def _targets(analysis: Analysis) -> list[RenderableType]:
+    from rich.padding import Padding
+
+    parts: list[RenderableType] = [_text("What to change", "bold")]
+    if not analysis.targets:
+        return [*parts, _text("  Nothing stands out: no target was found.")]
+    for target in analysis.targets[:MAX_TARGETS]:
+        gain = f"gain {figures.gain(target.expected_gain)}, {target.confidence} confidence"
+        parts.append(_text(f"{target.rank}. {target.problem}", "bold"))
+        if target.kernel:
+            parts.append(_indented(shorten(visible(target.kernel), WIDTH - 4), "cyan"))
+        parts.append(_indented(gain, "green"))
+        if target.advice:
+            parts.append(Padding(_text(f"try: {target.advice}"), (0, 0, 0, 3)))
+    if len(analysis.targets) > MAX_TARGETS:
+        parts.append(_indented(f"{len(analysis.targets) - MAX_TARGETS} more targets left out"))
+    return parts
+
+
+def _indented(text: str, style: str = "") -> RenderableType:
+    from rich.padding import Padding
+
+    return Padding(_text(text, style), (0, 0, 0, 3))
+
+
+def _integrity(analysis: Analysis) -> list[RenderableType]:
+    integrity = analysis.integrity
+    counted = f"{figures.count(integrity.dispatches)} dispatches"
+    parts: list[RenderableType] = [_text("Integrity", "bold"), _indented(counted)]
+    parts += [_indented(f"left out: {figures.count(d.count)} ({d.reason})") for d in integrity.dropped]
+    parts += [_indented(f"{w.code}: {w.message}", "yellow") for w in integrity.warnings[:MAX_WARNINGS]]
+    if len(integrity.warnings) > MAX_WARNINGS:
+        parts.append(_indented(f"{len(integrity.warnings) - MAX_WARNINGS} more warnings left out"))
+    return parts
+
+
+REPORT = _Terminal()
