@@ -1,0 +1,85 @@
+"""Text of rocprof v1 and v2 as typed columns with the internal names of a :class:`Layout`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rocscope.collectors import csv_rows
+from rocscope.collectors.builder import CaptureBuilder
+from rocscope.collectors.rocprof_columns import COUNTER, Layout, normalise
+from rocscope.collectors.source import Source
+from rocscope.errors import InputError
+from rocscope.tables import TEXT
+
+TEXT_COLUMNS: Final = frozenset({"kernel", "name", "domain", "operation", "function"})
+
+_INTEGER: Final = r"^\s*[-+]?[0-9]{1,18}\s*$"
+_REAL: Final = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
+
+
+def column_type(name: str) -> pa.DataType:
+    """Return the type of the column with the internal name ``name``."""
+    if name in TEXT_COLUMNS:
+        return TEXT
+    return pa.float64() if name.startswith(COUNTER) else pa.int64()
+
+
+def read_table(source: Source, cells: list[str], layout: Layout, builder: CaptureBuilder) -> pa.Table:
+    """Read a CSV whose header has ``cells``; a cell that does not fit its column is null.
+
+    Raises :class:`InputError` where there are rows and none has the right number of cells.
+    """
+    wanted: dict[str, str] = {}
+    for cell, name in zip(cells, layout.names, strict=True):
+        if name in layout.used:
+            wanted.setdefault(normalise(cell), name)
+    table = csv_rows.read(source, {plain: column_type(name) for plain, name in wanted.items()}, builder)
+    if not table.num_rows and source.text_head.partition("\n")[2].strip():
+        raise InputError(
+            f"{source.name}: line 2 and those after it do not have the {len(cells)} fields of the header",
+            "the file is damaged or was cut short; copy it again or profile again",
+        )
+    return table.rename_columns([wanted[plain] for plain in table.column_names])
+
+
+def numbers(texts: pa.Array, *, real: bool) -> tuple[pa.Array, int]:
+    """Return strings as ``float64`` or ``int64``, null where they are none, and how many were none.
+
+    Empty and null cells are not counted.
+    """
+    trimmed = pc.utf8_trim_whitespace(texts)
+    fits = pc.match_substring_regex(trimmed, _REAL if real else _INTEGER)
+    written = pc.greater(pc.utf8_length(trimmed), 0)
+    lost = pc.sum(pc.and_(pc.invert(fits), written)).as_py() or 0
+    kept = pc.if_else(fits, trimmed, pa.scalar(None, pa.string()))
+    return pc.utf8_ltrim(kept, "+").cast(pa.float64() if real else pa.int64()), lost
+
+
+def text(column: pa.Array | pa.ChunkedArray, *, unquote: bool = False) -> pa.DictionaryArray:
+    """Return names as a dictionary of strings; what is not UTF-8 is replaced, null becomes empty.
+
+    ``unquote`` takes off one pair of enclosing double quotes.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    values = [_plain(value, unquote) for value in column.dictionary.to_pylist()]
+    indices = column.indices.cast(pa.int32())
+    if indices.null_count:
+        indices = pc.fill_null(indices, pa.scalar(len(values), pa.int32()))
+        values.append("")
+    found = pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
+    if len(set(values)) < len(values):  # a dictionary must not hold a name twice
+        found = found.cast(pa.string()).dictionary_encode()
+    return found
+
+
+def _plain(value: bytes | str | None, unquote: bool) -> str:
+    name = value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+    if unquote and len(name) > 1 and name[0] == name[-1] == '"':
+        return name[1:-1]
+    return name
