@@ -106,6 +106,7 @@ class FamilySummary(_Finding):
     bound: Bound
     limiter: Limiter
     modelled_time_frac: float | None = None  # share of the family's time that `bytes` speaks of
+    split: list[dict[str, Any]] = Field(default_factory=list)  # verdicts: bound, limiter, shapes, time_frac
 
 
 class LaunchShape(_Finding):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions
-from rocscope.findings import GpuSummary, NotEvaluated, PhaseSummary, Target, Warned
+from rocscope.findings import FamilySummary, GpuSummary, NotEvaluated, PhaseSummary, Target, Warned
 from rocscope.hardware import GpuSpec
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Study:
     kernels: pd.DataFrame
     specs: dict[int, GpuSpec | None]  # by gpu index; None where the GPU is unknown
     gpus: list[GpuSummary] = field(default_factory=list)
+    families: list[FamilySummary] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     phases: list[PhaseSummary] = field(default_factory=list)

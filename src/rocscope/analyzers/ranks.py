@@ -1,0 +1,118 @@
+"""Ranks side by side: who is late, and who waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rocscope import ranking
+from rocscope.advice import advise
+from rocscope.findings import Target
+from rocscope.study import Study
+from rocscope.thresholds import thresholds
+from rocscope.wording import duration, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMED: Final = 3  # kernels that are named as different between ranks
+
+
+class Ranks:
+    """Adds a target where one rank makes the others wait; no columns."""
+
+    name = "ranks"
+    help = "stragglers and waiting across ranks"
+    needs = ("gpu", "process", "kernel", "family", "dispatches", "time_ns", "wall_ns")
+    adds = ()
+
+    def run(self, study: Study) -> None:
+        """Compare collectives and own work between GPUs that run the same model."""
+        frame = study.kernels
+        if frame["gpu"].nunique() < 2:
+            return
+        link = frame[frame["family"] == "communication"].groupby("gpu")["time_ns"].sum()
+        own = frame[frame["family"] != "communication"].groupby("gpu")["time_ns"].sum()
+        if len(link) < 2 or link.max() <= 0:
+            return
+        span = frame.groupby("gpu")["time_ns"].sum().max()
+        waits = float(link.max() - link.min())
+        late, quick = int(link.to_numpy().argmin()), int(link.to_numpy().argmax())
+        late, quick = int(link.index[late]), int(link.index[quick])
+        lines = thresholds().ranks
+        if waits / span < lines.wait_frac.value:
+            return
+        labels = _labels(study)
+        evidence = [
+            f"collectives take {duration(link[quick])} on {labels[quick]} and {duration(link[late])} on "
+            f"{labels[late]}: the difference is waiting, and {labels[late]} is the one waited for "
+            "[ranks-collective-wait]"
+        ]
+        skew = float(own.get(late, 0.0)) / max(float(own.drop(late, errors="ignore").median()), 1.0) - 1
+        if skew >= lines.skew_frac.value:
+            evidence.append(
+                f"{labels[late]} also has {percent(skew)} more kernel time of its own [ranks-own-work]"
+            )
+            evidence += _differences(frame, late)
+        else:
+            evidence.append(
+                f"its own kernels take no longer than those of the others ({percent(skew)} more): it is held "
+                "up between them, by its host [ranks-own-work]"
+            )
+        study.targets.append(_target(study, waits, labels[late], evidence))
+
+
+def _labels(study: Study) -> dict[int, str]:
+    ranks = {each.process: each.rank for each in study.capture.manifest.processes}
+    owners = study.kernels.groupby("gpu")["process"].first()
+    return {
+        int(gpu): f"GPU {gpu}" if ranks.get(process) is None else f"rank {ranks[process]}"
+        for gpu, process in zip(owners.index, owners, strict=True)
+    }
+
+
+def _differences(frame: pd.DataFrame, late: int) -> list[str]:
+    """Name the kernels that the late GPU spends most extra time in."""
+    own = frame[frame["family"] != "communication"]
+    time = own.pivot_table(index="kernel", columns="gpu", values="time_ns", aggfunc="sum", fill_value=0)
+    count = own.pivot_table(index="kernel", columns="gpu", values="dispatches", aggfunc="sum", fill_value=0)
+    table = time[[late]].set_axis(["late_ns"], axis=1)
+    table["usual_ns"] = time.drop(columns=late).median(axis=1)
+    table["late_count"] = count[late]
+    table["usual_count"] = count.drop(columns=late).median(axis=1)
+    table["extra_ns"] = table["late_ns"] - table["usual_ns"]
+    total = table["extra_ns"].clip(lower=0).sum()
+    table = table.reset_index().sort_values(["extra_ns", "kernel"], ascending=[False, True])
+    return [
+        f"{row['kernel']}: {duration(row['extra_ns'])} more there, {row['late_count']:.0f} dispatches "
+        f"against {row['usual_count']:.0f} elsewhere"
+        for row in table.head(_NAMED).to_dict("records")
+        if row["extra_ns"] >= 0.1 * total > 0
+    ]
+
+
+def _target(study: Study, waits: float, late: str, evidence: list[str]) -> Target:
+    frame = study.kernels
+    wall = float(frame["wall_ns"].max())
+    window = wall if wall > 0 else float(frame.groupby("gpu")["time_ns"].sum().max())
+    loss = min(1.0, waits / window)
+    advice, confirm_by = advise("timeline:straggler", "", "")
+    return Target(
+        rank=0,
+        id=ranking.identifier("timeline", "straggler"),
+        problem=f"{late} is late: another rank waits {percent(loss)} of the window for it in collectives",
+        scope="timeline",
+        family="communication",
+        kernel=None,
+        time_frac=loss,
+        headroom_s=waits * 1e-9,
+        expected_gain=ranking.share_of(
+            loss, thresholds().gain["waits"], f"a part of the {percent(loss)} of the window spent waiting"
+        ),
+        confidence="medium",
+        evidence=evidence,
+        advice=advice,
+        confirm_by=confirm_by,
+    )
+
+
+ANALYZER = Ranks()

@@ -1,0 +1,170 @@
+"""Each GPU over the window: busy, idle, and the gaps between launches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from rocscope import intervals, metrics, ranking
+from rocscope.advice import advise
+from rocscope.analyzers.integrity import kernels_missing
+from rocscope.findings import GpuSummary, Target
+from rocscope.hardware import GpuSpec
+from rocscope.study import Study
+from rocscope.thresholds import thresholds
+from rocscope.wording import digits, duration, percent
+
+
+@dataclass(frozen=True)
+class _Window:
+    wall_ns: int
+    busy_ns: int
+    launch_gaps: int
+    launch_gap_ns: int
+    long_gaps: int
+    long_gap_ns: int
+
+
+class Timeline:
+    """Adds GPU summaries and a target for launch gaps; the window of each."""
+
+    name = "timeline"
+    help = "busy and idle time of each GPU, and the gaps between launches"
+    needs = ("gpu", "process", "time_ns")
+    adds = ("wall_ns",)  # window of the row's GPU
+
+    def run(self, study: Study) -> None:
+        """Summarise each GPU. Idle time is claimed only where no kernel is known to be missing."""
+        missing = kernels_missing(study)
+        windows = _windows(study)
+        walls = {gpu: float(each.wall_ns) for gpu, each in windows.items() if each is not None}
+        study.kernels["wall_ns"] = study.kernels["gpu"].map(walls).astype(float)
+        ranks = {each.process: each.rank for each in study.capture.manifest.processes}
+        owners = study.kernels.groupby("gpu")["process"].first().to_dict()
+        for gpu in study.capture.manifest.gpus:
+            if gpu.gpu not in windows:
+                continue
+            spec, window = study.specs.get(gpu.gpu), windows[gpu.gpu]
+            known = window is not None and not missing
+            study.gpus.append(
+                _summary(gpu.gpu, spec, window, idle_known=known).model_copy(
+                    update={
+                        "arch": gpu.arch or (spec.arch if spec else ""),
+                        "model": spec.name if spec else gpu.name,
+                        "host": gpu.host,
+                        "rank": ranks.get(owners.get(gpu.gpu, -1)),
+                    }
+                )
+            )
+        if missing:
+            study.warn("idle-withheld", f"idle time is not claimed: {missing[0]}")
+        else:
+            _launch_gaps(study, [window for window in windows.values() if window is not None])
+
+
+def _windows(study: Study) -> dict[int, _Window | None]:
+    """Return each GPU's window; ``None`` where starts were not recorded."""
+    rows = metrics.timing(study.capture).rows.select(["gpu", "start_ns", "end_ns"])
+    found: dict[int, _Window | None] = {int(gpu): None for gpu in sorted(pc.unique(rows["gpu"]).to_pylist())}
+    rows = rows.filter(
+        pc.and_(rows["start_ns"].is_valid(), pc.greater_equal(rows["end_ns"], rows["start_ns"]))
+    )
+    gpu, start, end = (rows[name].to_numpy() for name in ("gpu", "start_ns", "end_ns"))
+    line = thresholds().timeline.launch_gap_s.value * 1e9
+    asked = _asked(study)
+    for each in np.unique(gpu):
+        here = gpu == each
+        merged = intervals.clusters(start[here], end[here])
+        first, last = int(merged.starts[0]), int(merged.ends[-1])
+        if asked and asked[0] <= first and last <= asked[1]:
+            first, last = asked
+        gaps = merged.gaps_ns
+        short = gaps[gaps <= line]
+        found[int(each)] = _Window(
+            wall_ns=last - first,
+            busy_ns=merged.union_ns,
+            launch_gaps=len(short),
+            launch_gap_ns=int(short.sum()),
+            long_gaps=len(gaps) - len(short),
+            long_gap_ns=int(gaps.sum() - short.sum()),
+        )
+    return found
+
+
+def _asked(study: Study) -> tuple[int, int] | None:
+    """Return the window that was asked for, if it is more than the extent of the dispatches.
+
+    A window says nothing of a part that was selected afterwards.
+    """
+    options, window = study.options, study.capture.manifest.window_ns
+    rows = study.capture.dispatches
+    extent = (pc.min(rows["start_ns"]).as_py(), pc.max(rows["end_ns"]).as_py())
+    if window == extent or options.ranks or options.steps or options.between_s:
+        return None
+    return window
+
+
+def _summary(gpu: int, spec: GpuSpec | None, window: _Window | None, *, idle_known: bool) -> GpuSummary:
+    peak = spec.datasheet.bandwidth_bytes_per_s if spec else None
+    reached = spec.achievable.bandwidth_bytes_per_s if spec else None
+    wall = window.wall_ns * 1e-9 if window else None
+    busy = window.busy_ns * 1e-9 if window else None
+    idle = wall - busy if wall is not None and busy is not None and idle_known else None
+    return GpuSummary(
+        gpu=gpu,
+        arch="",
+        model="",
+        peak_bandwidth_bytes_per_s=peak.value if peak else None,
+        achievable_bandwidth_bytes_per_s=reached.value if reached else None,
+        achievable_source=reached.source if reached else None,
+        peak_flops_per_s={unit: f.value for unit, f in spec.datasheet.flops_per_s.items()} if spec else {},
+        wall_s=wall,
+        busy_s=busy,
+        idle_s=idle,
+        busy_frac=busy / wall if idle is not None and busy is not None and wall else None,
+    )
+
+
+def _launch_gaps(study: Study, windows: list[_Window]) -> None:
+    wall = sum(each.wall_ns for each in windows)
+    lost = sum(each.launch_gap_ns for each in windows)
+    if not wall or lost / wall < thresholds().timeline.gap_frac.value:
+        return
+    count = sum(each.launch_gaps for each in windows)
+    line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
+    evidence = [
+        f"{count} pauses of at most {line} between kernels add up to {duration(lost)} of {duration(wall)} "
+        f"({percent(lost / wall)}), {duration(lost / max(count, 1))} each on average [timeline-launch-gaps]"
+    ]
+    if long := sum(each.long_gap_ns for each in windows):
+        evidence.append(
+            f"beside them {digits(sum(each.long_gaps for each in windows))} longer pauses take "
+            f"{duration(long)} ({percent(long / wall)}): there the host did other things"
+        )
+    advice, confirm_by = advise("timeline:launch-gaps", "", "")
+    study.targets.append(
+        Target(
+            rank=0,
+            id=ranking.identifier("timeline", "launch-gaps"),
+            problem=f"the GPU waits {percent(lost / wall)} of the window between short launches",
+            scope="timeline",
+            family=None,
+            kernel=None,
+            time_frac=lost / wall,
+            headroom_s=lost * 1e-9,
+            expected_gain=ranking.share_of(
+                lost / wall,
+                thresholds().gain["gaps"],
+                f"a part of the {percent(lost / wall)} lost in gaps, as recorded with the profiler on",
+            ),
+            confidence="medium",
+            evidence=evidence,
+            advice=advice,
+            confirm_by=confirm_by,
+        )
+    )
+
+
+ANALYZER = Timeline()

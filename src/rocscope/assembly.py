@@ -1,0 +1,140 @@
+"""From the workspace of an analysis to the contract: rows of the frame become findings."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rocscope import ranking
+from rocscope.capture import Capture
+from rocscope.config import AnalyzeOptions
+from rocscope.findings import (
+    Analysis,
+    CaptureInfo,
+    Drop,
+    Integrity,
+    KernelFinding,
+    NotEvaluated,
+    Occupancy,
+    Quantity,
+    Target,
+)
+from rocscope.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def analysis(study: Study, targets: list[Target], not_evaluated: list[NotEvaluated]) -> Analysis:
+    """Return what ``study`` found, as ``analysis.json`` says it."""
+    return Analysis(
+        capture=_info(study.capture, study.options),
+        integrity=_integrity(study),
+        gpus=study.gpus,
+        families=study.families,
+        kernels=_kernels(study.kernels),
+        targets=targets,
+        phases=study.phases,
+        serving=study.serving,
+        telemetry=study.telemetry,
+        not_evaluated=[*study.not_evaluated, *not_evaluated],
+    )
+
+
+def _info(capture: Capture, options: AnalyzeOptions) -> CaptureInfo:
+    manifest = capture.manifest
+    chosen = {"ranks": options.ranks, "steps": options.steps, "between_s": options.between_s}
+    return CaptureInfo(
+        id=manifest.id,
+        profiler=manifest.profiler,
+        profiler_version=manifest.profiler_version,
+        provenance=manifest.provenance,
+        provenance_note=manifest.provenance_note,
+        command=manifest.command,
+        host=manifest.host,
+        started_at=manifest.started_at,
+        duration_s=manifest.duration_s,
+        passes=[each.model_dump(mode="json") for each in manifest.passes],
+        partial=manifest.partial,
+        sources=[each.model_dump(mode="json") for each in manifest.sources],
+        selection={
+            name: [_finite(part) for part in value] for name, value in chosen.items() if value is not None
+        },
+    )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity; an open end of a range is null."""
+    return value if math.isfinite(value) else None
+
+
+def _integrity(study: Study) -> Integrity:
+    frame = study.kernels
+    total = float(frame["time_ns"].sum())
+    dropped: dict[str, int] = {}
+    for each in study.capture.manifest.dropped:
+        dropped[each.reason] = dropped.get(each.reason, 0) + each.count
+    return Integrity(
+        labelled_time_frac=_share(frame, frame["bound"] != "unknown", total),
+        classified_time_frac=_share(frame, frame["family"] != "other", total),
+        dispatches=int(frame["dispatches"].sum()),
+        dropped=[Drop(reason=reason, count=count) for reason, count in sorted(dropped.items())],
+        warnings=study.warnings,
+    )
+
+
+def _share(frame: pd.DataFrame, rows: pd.Series, total: float) -> float | None:
+    return float(frame.loc[rows, "time_ns"].sum()) / total if total > 0 else None
+
+
+def _kernels(frame: pd.DataFrame) -> list[KernelFinding]:
+    total = float(frame["time_ns"].sum())
+    ordered = frame.sort_values(["time_ns", "gpu", "raw_name"], ascending=[False, True, True], kind="stable")
+    return [_kernel(row, total) for row in ordered.to_dict("records")]
+
+
+def _kernel(row: dict[Any, Any], total: float) -> KernelFinding:
+    time = _number(row["time_ns"])
+    return KernelFinding(
+        kernel=row["kernel"],
+        raw_name=row["raw_name"],
+        family=row["family"],
+        gpu=row["gpu"],
+        launch_shape=ranking.launch_shape(row),
+        problem_shape=row["problem_shape"] if isinstance(row["problem_shape"], dict) else None,
+        dispatches=row["dispatches"],
+        time_s=_seconds(row["time_ns"]),
+        time_frac=time / total if time is not None and total > 0 else None,
+        mean_ns=_number(row["mean_ns"]),
+        p50_ns=_number(row["p50_ns"]),
+        p99_ns=_number(row["p99_ns"]),
+        bytes_per_dispatch=_quantity(row, "bytes"),
+        flops_per_dispatch=_quantity(row, "flops"),
+        achieved_bandwidth_bytes_per_s=_number(row["achieved_bandwidth_bytes_per_s"]),
+        bandwidth_frac=_number(row["bandwidth_frac"]),
+        compute_frac=_number(row["compute_frac"]),
+        intensity_flop_per_byte=_number(row["intensity_flop_per_byte"]),
+        ridge_flop_per_byte=_number(row["ridge_flop_per_byte"]),
+        occupancy=Occupancy(),
+        bound=row["bound"],
+        limiter=row["limiter"],
+        confidence=row["confidence"],
+        evidence=row["evidence"],
+        headroom_s=_seconds(row["headroom_ns"]),
+        exposed_s=_seconds(row["exposed_ns"]),
+    )
+
+
+def _quantity(row: dict[Any, Any], what: str) -> Quantity:
+    value = _number(row[what])
+    if value is None:
+        return Quantity()
+    return Quantity(value=value, basis=row[f"{what}_basis"] or None, source=row[f"{what}_source"] or None)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _seconds(value: float) -> float | None:
+    return None if math.isnan(value) else float(value) * 1e-9

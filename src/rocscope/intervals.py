@@ -1,0 +1,117 @@
+"""Arithmetic of half-open time intervals in whole nanoseconds: unions, gaps, exposed time.
+
+All functions take arrays of equal length, one element an interval, and sort them as needed. Memory is a
+small multiple of the input. An interval that ends before it starts is an error of the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Intervals in order of start, cut where nothing runs."""
+
+    order: Ints  # indices into the input, by start
+    starts: Ints  # [clusters], first start
+    ends: Ints  # [clusters], last end
+    first: Ints  # [clusters], position of the first member in `order`
+
+    @property
+    def union_ns(self) -> int:
+        """Time in which at least one interval is open."""
+        return int((self.ends - self.starts).sum())
+
+    @property
+    def gaps_ns(self) -> Ints:
+        """Times between one cluster and the next; [clusters - 1], all positive."""
+        return self.starts[1:] - self.ends[:-1]
+
+
+def clusters(start: Ints, end: Ints) -> Clusters:
+    """Group intervals that overlap or touch end to start."""
+    size = len(start)
+    if not size:
+        none = np.empty(0, np.int64)
+        return Clusters(none, none, none, none)
+    if bool(np.any(start[1:] < start[:-1])):
+        order = np.argsort(start, kind="stable").astype(np.int64)
+        start, end = start[order], end[order]
+    else:
+        order = np.arange(size, dtype=np.int64)
+    reach = np.maximum.accumulate(end)
+    cut = np.flatnonzero(np.concatenate(([True], start[1:] > reach[:-1]))).astype(np.int64)
+    last = np.concatenate((cut[1:] - 1, [size - 1]))
+    return Clusters(order, start[cut], reach[last], cut)
+
+
+def union_ns(start: Ints, end: Ints) -> int:
+    """Return the time in which at least one interval is open."""
+    return clusters(start, end).union_ns
+
+
+def exposed_ns(start: Ints, end: Ints, group: Ints, groups: int) -> Ints:
+    """Return, for each of ``groups``, the time in which only intervals of that group are open.
+
+    Overlap within a group counts once; time shared by two groups counts for neither, so that the sum is at
+    most the union and equals it where no two groups overlap.
+    """
+    total = np.zeros(groups, np.int64)
+    if not len(start):
+        return total
+    order = np.argsort(start, kind="stable") if bool(np.any(start[1:] < start[:-1])) else slice(None)
+    start, end, group = start[order], end[order], group[order]
+    reach = np.maximum.accumulate(end)
+    opens = np.concatenate(([True], start[1:] >= reach[:-1]))
+    alone = opens & np.concatenate((opens[1:], [True]))  # nothing before or after reaches into it
+    _add(total, group[alone], (end - start)[alone])
+    crowd = ~alone
+    if bool(crowd.any()):
+        _sweep(total, start[crowd], end[crowd], group[crowd])
+    return total
+
+
+def _sweep(total: Ints, start: Ints, end: Ints, group: Ints) -> None:
+    """Walk over starts and ends, keeping count, sum and sum of squares of the groups that are open.
+
+    All open intervals are of one group exactly where count * squares == sum ** 2 (Cauchy-Schwarz), and that
+    group is then sum / count.
+    """
+    count_limit = np.iinfo(np.int64).max // max(1, (int(group.max()) + 1) ** 2)
+    time = np.concatenate((start, end))
+    order = np.argsort(time, kind="stable")
+    time = time[order]
+    sign = np.where(order < len(start), 1, -1)
+    mark = np.concatenate((group, group))[order] + 1
+    count = np.cumsum(sign)
+    if int(count.max()) ** 2 > count_limit:
+        raise OverflowError(f"{int(count.max())} intervals of {int(group.max()) + 1} groups open at once")
+    sums = np.cumsum(sign * mark)
+    squares = np.cumsum(sign * mark * mark)
+    length = np.diff(time)
+    one = (count[:-1] > 0) & (length > 0) & (count[:-1] * squares[:-1] == sums[:-1] ** 2)
+    _add(total, sums[:-1][one] // count[:-1][one] - 1, length[one])
+
+
+def _add(total: Ints, group: Ints, length: Ints) -> None:
+    """Add lengths to their groups; ``bincount`` sums floats, exact below 2**53 ns (104 days)."""
+    sums: NDArray[Any] = np.bincount(group, weights=length, minlength=len(total))
+    total += sums.astype(np.int64)
+
+
+def inside(time: Ints, start: Ints, end: Ints) -> Ints:
+    """Return, for each of ``time``, the index of the interval that holds it, or -1.
+
+    The intervals must be sorted by start; of nested ones the last to start before ``time`` is looked at.
+    """
+    if not len(start):
+        return np.full(len(time), -1, np.int64)
+    found = np.searchsorted(start, time, side="right").astype(np.int64) - 1
+    return np.where((found >= 0) & (time < end[np.maximum(found, 0)]), found, -1)

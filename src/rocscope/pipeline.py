@@ -1,0 +1,204 @@
+"""From recordings to findings, in one direction: load, classify, measure, analyse, rank, report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rocscope import assembly, hardware, metrics, ranking
+from rocscope import comparison as _comparison
+from rocscope.capture import Capture, is_capture
+from rocscope.comparison import Comparison
+from rocscope.config import AnalyzeOptions
+from rocscope.errors import InputError, UsageError
+from rocscope.findings import Analysis
+from rocscope.study import Study
+
+if TYPE_CHECKING:
+    from rocscope.models.served import ServedModel
+
+__all__ = ["Comparison", "analyze", "analyze_capture", "compare", "load", "write_reports"]
+
+Progress = Callable[[str], None]
+
+
+def load(*paths: str | os.PathLike[str], progress: Progress | None = None) -> Capture:
+    """Read recordings, or one saved capture, into a capture.
+
+    Raises :class:`rocscope.errors.InputError` where nothing can be used.
+    """
+    from rocscope.collectors import discovery
+
+    return discovery.load([Path(path) for path in paths], progress=progress)
+
+
+def analyze(
+    *recording: str | os.PathLike[str] | Capture,
+    options: AnalyzeOptions | None = None,
+    progress: Progress | None = None,
+    **chosen: Any,
+) -> Analysis:
+    """Label and rank the kernels of a recording: one capture, or paths that :func:`load` takes.
+
+    ``chosen`` are fields of :class:`AnalyzeOptions` (``gpu="MI100"``, ``model=Path("config.json")``) and
+    override ``options``. Raises :class:`rocscope.errors.RocscopeError`; a recording without GPU kernels is
+    no error.
+    """
+    return analyze_capture(_capture(recording, progress), _options(options, chosen), progress)
+
+
+def analyze_capture(
+    capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
+) -> Analysis:
+    """Run everything from *classify* on over a capture. See :func:`analyze`."""
+    from rocscope import selection, taxonomy
+    from rocscope.analyzers import runner
+    from rocscope.models import apply
+
+    say = progress or (lambda _: None)
+    options = options or AnalyzeOptions()
+    capture = selection.select(capture, options)
+
+    say("classifying kernels")
+    names = taxonomy.classify(metrics.kernel_names(capture))
+
+    say("measuring")
+    specs = _specs(capture, options)
+    kernels = apply.apply(metrics.group(capture, names), specs, _served(capture, options))
+
+    say("analysing")
+    study = Study(capture=capture, options=options, kernels=kernels, specs=specs)
+    runner.run(study)
+
+    say("ranking")
+    targets, not_evaluated = ranking.rank(study.kernels, study.gpus, study.targets)
+    return assembly.analysis(study, targets, not_evaluated)
+
+
+def compare(
+    base: str | os.PathLike[str] | Capture,
+    new: str | os.PathLike[str] | Capture,
+    *,
+    options: AnalyzeOptions | None = None,
+    **chosen: Any,
+) -> Comparison:
+    """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`."""
+    wanted = _options(options, chosen)
+    sides = []
+    for recording in (base, new):
+        capture = _capture((recording,), None)
+        served = _served(capture, wanted)
+        sides.append(
+            _comparison.Side(
+                capture=capture,
+                analysis=analyze_capture(capture, wanted),
+                model=capture.manifest.model,
+                tp=wanted.tp or capture.manifest.model_tp or (served.tp if served else None),
+            )
+        )
+    return _comparison.compare(*sides)
+
+
+def write_reports(analysis: Analysis, capture: Capture, out: Path) -> dict[str, Path]:
+    """Write every report and the capture into ``out``; return what was written, by name.
+
+    Each file is complete or absent, also after a crash; earlier reports and an earlier capture of the same
+    folder are replaced. Raises :class:`InputError` where ``out`` cannot be written.
+    """
+    from rocscope.reports.report import reports
+
+    written = {}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, report in reports().items():
+            written[name] = _write(out / report.filename, report.render(analysis))
+        written["capture"] = _replace_capture(capture, out / "capture")
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot write the reports ({error.strerror or error})", "name another --out"
+        ) from error
+    return written
+
+
+def _write(path: Path, text: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _replace_capture(capture: Capture, folder: Path) -> Path:
+    if not folder.exists():
+        return capture.save(folder)
+    if not is_capture(folder):
+        raise InputError(f"{folder} exists and is no capture", "name another --out, or move it away")
+    fresh = capture.save(folder.with_name(f".capture.{uuid.uuid4().hex[:8]}.new"))
+    old = folder.with_name(f".capture.{uuid.uuid4().hex[:8]}.old")
+    folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old)
+    return folder
+
+
+def _capture(recording: tuple[str | os.PathLike[str] | Capture, ...], progress: Progress | None) -> Capture:
+    captures = [each for each in recording if isinstance(each, Capture)]
+    if captures and len(recording) > 1:
+        raise UsageError("one capture or several paths, not both", "analyse them one by one")
+    if captures:
+        return captures[0]
+    return load(*(each for each in recording if not isinstance(each, Capture)), progress=progress)
+
+
+def _options(options: AnalyzeOptions | None, chosen: dict[str, Any]) -> AnalyzeOptions:
+    from pydantic import ValidationError
+
+    try:
+        return AnalyzeOptions.model_validate({**(options or AnalyzeOptions()).model_dump(), **chosen})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {first['msg']}", "see rocscope.config.AnalyzeOptions") from error
+
+
+def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, hardware.GpuSpec | None]:
+    """Say which GPU each index is: as the user says, else as the recording describes it for certain."""
+    if options.gpu:
+        named = hardware.by_name(options.gpu)
+        return {gpu.gpu: named for gpu in capture.manifest.gpus}
+    return {
+        gpu.gpu: hardware.identify(
+            arch=gpu.arch, name=gpu.name, compute_units=gpu.compute_units, memory_bytes=gpu.memory_bytes
+        )
+        for gpu in capture.manifest.gpus
+    }
+
+
+def _served(capture: Capture, options: AnalyzeOptions) -> ServedModel | None:
+    """Return the served model: of ``--model``, else of the manifest, else ``None``.
+
+    Where several GPUs ran and nothing says how the model was split over them, its shapes are not known.
+    """
+    source = options.model or capture.manifest.model
+    if source is None:
+        return None
+    from rocscope.models.served import ServedModel
+
+    size = options.tp or capture.manifest.model_tp
+    if size is None and len(capture.manifest.gpus) > 1:
+        capture.notice(
+            "tp-unknown",
+            f"{len(capture.manifest.gpus)} GPUs ran, and it is not recorded how the model was split over them: "
+            "its shapes are not used; say --tp",
+        )
+        return None
+    return ServedModel.load(source, size or 1)

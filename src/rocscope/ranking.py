@@ -1,0 +1,198 @@
+"""Targets: what is worth changing, ranked by the middle of the end-to-end gain to expect.
+
+A kernel's launch shapes are one target, since one change mends them. Only exposed time counts: what is
+hidden behind other work gives nothing when it goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from rocscope.advice import advise
+from rocscope.findings import Confidence, Gain, GpuSummary, LaunchShape, NotEvaluated, Target
+from rocscope.thresholds import Shares, thresholds
+from rocscope.wording import digits, duration, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SURE: Final = {"low": 0, "medium": 1, "high": 2}
+_ROOFS: Final = frozenset({"memory-bandwidth", "cache-bandwidth", "compute", "balanced"})
+_SHOWN_EVIDENCE: Final = 3  # launch shapes of a target whose evidence is repeated
+
+
+def window_ns(gpus: Iterable[GpuSummary], kernels: pd.DataFrame) -> float:
+    """Return the time that gains are shares of: the GPUs' windows, or kernel time where there are none."""
+    walls = [gpu.wall_s for gpu in gpus]
+    known = [wall for wall in walls if wall is not None]
+    return sum(known) * 1e9 if known and len(known) == len(walls) else float(kernels["time_ns"].sum())
+
+
+def rank(
+    kernels: pd.DataFrame, gpus: Iterable[GpuSummary], others: Iterable[Target] = ()
+) -> tuple[list[Target], list[NotEvaluated]]:
+    """Return targets, best first, and what could not be evaluated.
+
+    ``kernels`` carries what roofline and limiter added; ``others`` are targets beside kernels. Kernels of
+    unknown bound make no target: the largest of them is named, with what to collect.
+    """
+    window = window_ns(gpus, kernels)
+    found = list(others)
+    if window > 0:
+        known = kernels[(kernels["bound"] != "unknown") & kernels["headroom_ns"].notna()]
+        for (kernel, family), rows in known.groupby(["kernel", "family"], sort=True):
+            whole = kernels[(kernels["kernel"] == kernel) & (kernels["family"] == family)]
+            found.append(_of_kernel(str(kernel), str(family), rows, whole, window))
+    least = thresholds().targets.least_gain_frac.value
+    kept = [each for each in found if each.expected_gain and each.expected_gain.mid_frac >= least]
+    kept.sort(
+        key=lambda t: (-t.expected_gain.mid_frac if t.expected_gain else 0.0, -(t.headroom_s or 0.0), t.id)
+    )
+    ranked = [each.model_copy(update={"rank": index}) for index, each in enumerate(kept, 1)]
+    return ranked, _unexplained(kernels)
+
+
+def identifier(kind: str, *parts: str) -> str:
+    """Return a stable id: a readable slug and a hash of all parts."""
+    slug = re.sub(r"[^a-z0-9]+", "-", parts[0].lower() if parts else "").strip("-")[:40].strip("-")
+    digest = hashlib.sha256("\x00".join((kind, *parts)).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return "-".join(part for part in (kind, slug, digest) if part)
+
+
+def share_of(loss_frac: float, shares: Shares, basis: str) -> Gain:
+    """Return the gain of winning back a part of what is lost."""
+    low, mid, high = (min(1.0, loss_frac * share) for share in (shares.low, shares.mid, shares.high))
+    return Gain(low_frac=low, mid_frac=mid, high_frac=high, basis=f"{basis}; {shares.source}")
+
+
+def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, window: float) -> Target:
+    rows = rows.sort_values("headroom_ns", ascending=False, kind="stable")
+    exposed = rows["exposed_ns"].fillna(rows["time_ns"])
+    limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
+    time_frac = float(whole["exposed_ns"].fillna(whole["time_ns"]).sum() / window)
+    headroom = float(rows["headroom_ns"].sum())
+    advice, confirm_by = advise(family, limiter, kernel)
+    return Target(
+        rank=0,
+        id=identifier("kernel", kernel, family),
+        problem=_problem(kernel, limiter, rows, exposed, time_frac),
+        scope="kernel",
+        family=family,
+        kernel=kernel,
+        launch_shapes=_shapes(rows),
+        time_frac=min(1.0, time_frac),
+        headroom_s=headroom * 1e-9,
+        expected_gain=_gain(rows, exposed, headroom, window),
+        confidence=_least_sure(rows),
+        evidence=_evidence(rows, whole),
+        advice=advice,
+        confirm_by=confirm_by,
+    )
+
+
+def _shares(limiter: str) -> Shares:
+    gain = thresholds().gain
+    return gain["roof" if limiter in _ROOFS else "launch" if limiter == "launch" else "latency"]
+
+
+def _gain(rows: pd.DataFrame, exposed: pd.Series, headroom: float, window: float) -> Gain:
+    """Time becomes time * (roof / time) ** share: the way to the roofline is gone in factors."""
+    ratio = (rows["roof_ns"] / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
+    totals: dict[str, float] = {}
+    for level in ("low", "mid", "high"):
+        power = rows["limiter"].map(lambda limiter, level=level: getattr(_shares(limiter), level))
+        totals[level] = float((exposed * (1 - ratio**power)).sum() / window)
+    weight = exposed / max(exposed.sum(), 1.0)
+    now = float(np.exp((np.log(ratio) * weight).sum()))
+    limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
+    shares = _shares(limiter)
+    ceiling = "achievable" if (rows["roof_basis"] == "achievable").all() else "datasheet"
+    basis = (
+        f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel, on average at "
+        f"{percent(now)} of the roofline at {ceiling} ceilings; all of that headroom would be "
+        f"{percent(headroom / window)}, but changes to {limiter}-limited kernels close about "
+        f"{percent(shares.low)} to {percent(shares.high)} of the way in factors, {percent(shares.mid)} in "
+        f"the middle ({shares.source})"
+    )
+    return Gain(low_frac=totals["low"], mid_frac=totals["mid"], high_frac=totals["high"], basis=basis)
+
+
+def _problem(kernel: str, limiter: str, rows: pd.DataFrame, exposed: pd.Series, time_frac: float) -> str:
+    bound = str(rows.assign(weight=exposed).groupby("bound")["weight"].sum().sort_index().idxmax())
+    shapes = f"{len(rows)} launch shapes" if len(rows) > 1 else "one launch shape"
+    return (
+        f"{kernel} takes {percent(time_frac)} of the window ({shapes}): {bound} bound, limited by {limiter}"
+    )
+
+
+def _shapes(rows: pd.DataFrame) -> list[LaunchShape]:
+    found: dict[tuple[tuple[int | None, ...], tuple[int | None, ...]], None] = {}
+    for row in rows.to_dict("records"):
+        shape = launch_shape(row)
+        found[(tuple(shape.grid), tuple(shape.workgroup))] = None
+    return [LaunchShape(grid=list(grid), workgroup=list(group)) for grid, group in found]
+
+
+def launch_shape(row: Mapping[Any, Any]) -> LaunchShape:
+    """Return grid and workgroup of a row of kernels, in work-items."""
+
+    def part(name: str) -> list[int | None]:
+        values = [row[f"{name}_{axis}"] for axis in "xyz"]
+        return [None if np.isnan(value) else int(value) for value in values]
+
+    return LaunchShape(grid=part("grid"), workgroup=part("workgroup"))
+
+
+def _least_sure(rows: pd.DataFrame) -> Confidence:
+    """The confidence that most of the headroom has or exceeds."""
+    weight = rows.groupby("confidence")["headroom_ns"].sum()
+    total = float(weight.sum())
+    for level in ("high", "medium"):
+        above = sum(float(w) for c, w in weight.items() if _SURE[str(c)] >= _SURE[level])
+        if total > 0 and above >= 0.5 * total:
+            return "high" if level == "high" else "medium"
+    return "low"
+
+
+def _evidence(rows: pd.DataFrame, whole: pd.DataFrame) -> list[str]:
+    parts: list[str] = []
+    for row in rows.head(_SHOWN_EVIDENCE).to_dict("records"):
+        shape = launch_shape(row)
+        grid = " x ".join(str(side) for side in shape.grid if side is not None) or "not recorded"
+        told = row["evidence"] if not parts else [row["evidence"][0], row["evidence"][-1]]
+        parts += [f"grid {grid}, {row['dispatches']} dispatches: {sentence}" for sentence in told]
+    left = float(whole["time_ns"].sum() - rows["time_ns"].sum())
+    if left > 0:
+        parts.append(f"{duration(left)} more of this kernel has no known bound and is not in the headroom")
+    exposed = whole["exposed_ns"]
+    if exposed.notna().all() and (hidden := float((whole["time_ns"] - exposed).sum())) > 0:
+        share = hidden / max(float(whole["time_ns"].sum()), 1.0)
+        if share >= 0.01:
+            parts.append(f"{percent(share)} of its time is hidden behind other kernels and gives no gain")
+    return parts
+
+
+def _unexplained(kernels: pd.DataFrame) -> list[NotEvaluated]:
+    """Name the largest kernel whose bound is not known, and what would tell."""
+    rows = kernels[(kernels["bound"] == "unknown") & ~kernels["over_the_link"] & kernels["time_ns"].notna()]
+    total = float(kernels["time_ns"].sum())
+    if rows.empty or total <= 0:
+        return []
+    sums = rows.groupby(["kernel", "family"])["time_ns"].sum().reset_index()
+    sums = sums.sort_values(["time_ns", "kernel"], ascending=[False, True])
+    kernel, family, time = sums.iloc[0]
+    share = float(rows["time_ns"].sum()) / total
+    return [
+        NotEvaluated(
+            rule="target-unknown-bound",
+            missing=f"bytes and FLOPs of {digits(share * 100)} % of kernel time; the largest part is "
+            f"{kernel} ({family}), {percent(time / total)}",
+            collect_with=f"memory counters of {kernel} (`rocscope profile` with counters on), operator "
+            "shapes (torch profiler, record_shapes), or --model config.json",
+        )
+    ]

@@ -1,0 +1,178 @@
+"""Engine steps: what annotations say of them, and where a recording without annotations repeats itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rocscope import columns
+from rocscope.capture import Capture
+from rocscope.kernel_names import short_name
+from rocscope.metrics import timing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Phase = Literal["prefill", "decode", "mixed", "step"]
+
+_PLAIN: Final = re.compile(r"execute_context_(\d+)\((\d+)\)_generation_(\d+)\((\d+)\)")
+_DETAILED: Final = re.compile(
+    r"execute_\d+_context_(\d+)\(sq(\d+)sk(\d+)[^)]*\)_generation_(\d+)\(sq(\d+)sk(\d+)[^)]*\)"
+)
+_PROFILER: Final = re.compile(r"ProfilerStep#?(\d+)")
+_MOST_ANCHORS: Final = 64  # kernels tried as the mark of a step
+_COVER_FRAC: Final = 0.5  # of the recording that the repeated steps must fill
+_JITTER_FRAC: Final = 0.25  # periods may differ this much from their median before they are no period
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an annotation says of one engine step. Unknown is ``None``."""
+
+    phase: Phase
+    context_requests: int | None = None
+    context_tokens: int | None = None  # of prompts, computed in this step
+    generation_requests: int | None = None
+    generation_tokens: int | None = None  # one a running request, more with speculation
+    generation_context: int | None = None  # sum over requests of tokens attended to; detailed form only
+
+
+def parse(name: str) -> Step | None:
+    """Read a step annotation of vLLM (both forms) or PyTorch; ``None`` for any other text or an empty step.
+
+    vLLM writes ``execute_context_1(300)_generation_4(4)``: requests and, in brackets, tokens; with
+    ``detailed_trace_annotation`` the brackets hold sums of query (sq) and context lengths (sk).
+    """
+    if found := _PLAIN.match(name):
+        requests, tokens, running, made = (int(part) for part in found.groups())
+        context: int | None = None
+    elif found := _DETAILED.match(name):
+        requests, tokens, _, running, made, context = (int(part) for part in found.groups())
+    elif _PROFILER.match(name):
+        return Step("step")
+    else:
+        return None
+    if not requests and not running:
+        return None
+    phase: Phase = "mixed" if requests and running else "prefill" if requests else "decode"
+    return Step(phase, requests, tokens, running, made, context)
+
+
+def annotated(capture: Capture) -> pd.DataFrame:
+    """Return the annotated steps of each GPU, sorted by (gpu, start).
+
+    Columns: gpu, name, start_ns, end_ns, phase, context_requests, context_tokens, generation_requests,
+    generation_tokens, on_gpu. Annotations on the GPU's own timeline are preferred; where there are only
+    those of the host, they stand for every GPU of their process and ``on_gpu`` is false.
+    """
+    import pandas as pd
+
+    wanted = ["gpu", "name", "start_ns", "end_ns", "phase", "context_requests", "context_tokens"]
+    wanted += ["generation_requests", "generation_tokens", "on_gpu"]
+    spans = capture.spans
+    spans = spans.filter(columns.holds(spans["kind"], lambda kind: kind in ("annotation", "gpu_annotation")))
+    steps = {name: parse(name) for name in pc.unique(spans["name"]).to_pylist()}
+    known = {name: step for name, step in steps.items() if step is not None}
+    if not known:
+        return pd.DataFrame(columns=wanted)
+    spans = spans.filter(columns.holds(spans["name"], known.__contains__))
+    frame = spans.select(["process", "kind", "name", "start_ns", "end_ns", "gpu"]).to_pandas()
+    frame = frame.astype({"kind": object, "name": object})
+    device = frame[(frame["kind"] == "gpu_annotation") & frame["gpu"].notna()]
+    on_gpu = not device.empty
+    if on_gpu:
+        frame = device.astype({"gpu": int})
+    else:
+        table = capture.dispatches.group_by(["process", "gpu"]).aggregate([]).to_pandas()
+        frame = frame.drop(columns="gpu").merge(table, on="process")
+    if any(known[name].phase != "step" for name in frame["name"].unique()):
+        frame = frame[[known[name].phase != "step" for name in frame["name"]]]  # vLLM's own say more
+    for field in ("phase", "context_requests", "context_tokens", "generation_requests", "generation_tokens"):
+        frame[field] = [getattr(known[name], field) for name in frame["name"]]
+    frame["on_gpu"] = on_gpu
+    found: pd.DataFrame = frame[wanted].sort_values(["gpu", "start_ns"], kind="stable", ignore_index=True)
+    return found
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Lengths of successive steps on one GPU, and how they were found."""
+
+    gpu: int
+    lengths_s: NDArray[np.float64]
+    found_by: str
+    what: str  # the steps that are compared: an annotation, or a kernel name
+    steps: float = float("nan")  # of that length that the recording's kernels make up
+    whole: bool = False  # nothing but these steps is in the recording
+
+
+def repeating(capture: Capture, gpu: int) -> Periods | None:
+    """Find the period of a recording that replays one sequence of kernels, as graphs do.
+
+    A step's mark is a kernel that occurs least often, at least three times, with one and the same set
+    of kernels between any two occurrences. ``None`` unless such a kernel exists, the periods stay within
+    25 % of their median and fill half the recording: better no period than a wrong one.
+    """
+    rows = timing(capture).rows
+    rows = rows.filter(pc.and_(pc.equal(rows["gpu"], gpu), rows["start_ns"].is_valid()))
+    if rows.num_rows < 4:
+        return None
+    order = pc.sort_indices(rows["start_ns"])
+    start = rows["start_ns"].take(order).to_numpy()
+    encoded = rows["kernel"].cast(pa.string()).take(order).combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    codes = encoded.indices.to_numpy().astype(np.int64)
+    counts = np.bincount(codes)
+    candidates = [int(code) for code in np.argsort(counts, kind="stable") if counts[code] >= 3]
+    for code in candidates[:_MOST_ANCHORS]:
+        at = np.flatnonzero(codes == code)
+        if not _same_between(codes, at):
+            continue
+        lengths = np.diff(start[at]) * 1e-9
+        middle = float(np.median(lengths))
+        covered = float(start[at[-1]] - start[at[0]]) / max(1.0, float(start[-1] - start[0]))
+        if middle <= 0 or covered < _COVER_FRAC or float(np.max(np.abs(lengths / middle - 1))) > _JITTER_FRAC:
+            continue
+        name = short_name(str(encoded.dictionary[code].as_py()))
+        width = int(at[1] - at[0])
+        text = f"the same {width} kernels come {len(at) - 1} times in a row; {name} marks each"
+        steps = len(codes) / width
+        return Periods(gpu, lengths, text, name, steps, whole=bool(steps < len(at) + 1))
+    return None
+
+
+def _same_between(codes: NDArray[np.int64], at: NDArray[np.int64]) -> bool:
+    """Tell whether the same multiset of kernels lies between any two marks.
+
+    Kernels of parallel streams may swap places from step to step, so that their order is not compared.
+    """
+    width = int(at[1] - at[0])
+    if width < 2 or bool(np.any(np.diff(at) != width)):
+        return False
+    body = np.sort(codes[at[0] : at[-1]].reshape(len(at) - 1, width), axis=1)
+    return bool(np.all(body == body[0]))
+
+
+def decode_periods(capture: Capture, gpu: int, signature: str | None = None) -> dict[str, Periods]:
+    """Return start-to-start times of consecutive steps with the same annotation, by annotation.
+
+    Only steps that follow a step of the same kind count, so that a change of batch is no period.
+    """
+    frame = annotated(capture)
+    frame = frame[(frame["gpu"] == gpu) & frame["on_gpu"].astype(bool) & (frame["phase"] != "prefill")]
+    found: dict[str, Periods] = {}
+    name, start = frame["name"].to_numpy(), frame["start_ns"].to_numpy(dtype=np.int64)
+    follows = np.flatnonzero(name[1:] == name[:-1]) if len(name) > 1 else np.empty(0, np.int64)
+    for each in sorted(set(name[follows])):
+        if signature in (None, each):
+            at = follows[name[follows] == each]
+            lengths = (start[at + 1] - start[at]) * 1e-9
+            found[each] = Periods(gpu, lengths, f"start to start of annotated steps {each}", each)
+    return found

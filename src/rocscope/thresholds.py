@@ -1,0 +1,105 @@
+"""Where verdicts turn and how much a change gives, from ``data/thresholds.toml``, each with its source."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rocscope.errors import InputError
+from rocscope.hardware import Figure
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Verdict(_Data):
+    """Lines between limiters; shares are of a datasheet roof unless said otherwise."""
+
+    roof_frac: Figure  # at or above it, that roof is the limiter
+    balanced_frac: Figure  # two such roofs this near each other are balanced
+    above_ceiling_frac: Figure  # beyond it a value is flagged and its label withheld
+    near_line_frac: Figure  # this near to roof_frac, confidence is low
+    near_ridge_frac: Figure  # this near to the ridge, relative, confidence is low
+    launch_floor_factor: Figure  # times the launch floor
+    cu_bytes_per_clock: Figure  # the most one CU can move
+
+
+class Integrity(_Data):
+    """When so much is missing that idle time may not be claimed."""
+
+    missing_dispatch_frac: Figure
+    unmatched_launch_frac: Figure
+    overlap_frac: Figure  # of kernel time, within one queue
+
+
+class Ranks(_Data):
+    """When ranks differ by more than noise, as shares of the window and of kernel time."""
+
+    wait_frac: Figure
+    skew_frac: Figure
+
+
+class Timeline(_Data):
+    """Which pauses are launch gaps, and when they matter."""
+
+    launch_gap_s: Figure
+    gap_frac: Figure
+
+
+class Families(_Data):
+    """When the verdict of its kernels is that of the family."""
+
+    majority_frac: Figure
+
+
+class Targets(_Data):
+    """Which forecasts are worth a line."""
+
+    least_gain_frac: Figure
+
+
+class Shares(_Data):
+    """Low, middle and high share of what could be gained, and why."""
+
+    low: float = Field(ge=0, le=1)
+    mid: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    source: str = Field(min_length=8)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Shares:
+        if not self.low <= self.mid <= self.high:
+            raise ValueError("low, mid and high must not fall")
+        return self
+
+
+class Thresholds(_Data):
+    """All of them."""
+
+    verdict: Verdict
+    integrity: Integrity
+    ranks: Ranks
+    timeline: Timeline
+    families: Families
+    targets: Targets
+    gain: dict[str, Shares]
+
+
+@cache
+def thresholds() -> Thresholds:
+    """Return the thresholds. Raises :class:`InputError` that names the field at fault."""
+    return read(
+        "thresholds.toml", resources.files("rocscope.data").joinpath("thresholds.toml").read_text("utf-8")
+    )
+
+
+def read(name: str, text: str) -> Thresholds:
+    """Check the text of a thresholds file."""
+    try:
+        return Thresholds.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise InputError(f"data/{name}: {error}", "correct the field it names") from error
