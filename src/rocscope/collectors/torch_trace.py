@@ -16,6 +16,7 @@ import numpy as np
 
 from rocscope.capture import Clock
 from rocscope.collectors.builder import CaptureBuilder
+from rocscope.collectors.columns import MISSING
 from rocscope.collectors.json_stream import JsonStream
 from rocscope.collectors.source import Source
 from rocscope.collectors.torch_trace_events import EVENTS, EXACT_EVENTS, EventColumns
@@ -110,10 +111,10 @@ class TorchTraceReader:
         _add(source, builder, events, header)
         for reason, count in events.dropped.items():
             builder.drop(reason, count, source.name)
-        builder.drop("trace event that is not valid", unreadable, source.name)
+        builder.drop("malformed rows", unreadable, source.name)
         if damage:
             message = f"{source.name} is {damage}; the events before it were used"
-            builder.notice("recording-damaged", message, source.name)
+            builder.notice("truncated-file", message, source.name)
 
 
 READERS: Final = (TorchTraceReader(),)
@@ -165,7 +166,7 @@ def _add(source: Source, builder: CaptureBuilder, events: EventColumns, header: 
         known = header.devices.get(number)
         owner = f"pid {pid}" if rank is None else f"rank {rank}"
         gpus[number] = builder.gpu(
-            f"device {number}",
+            "" if number == MISSING else f"device {number}",
             host=header.host,
             key=f"{owner} device {number}",
             arch=_arch(known, amd) if known else "",

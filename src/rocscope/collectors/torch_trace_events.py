@@ -10,11 +10,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+from rocscope.collectors.columns import MISSING, Codes, Ints, Rows, ints, triples
 
-MISSING: Final = -(1 << 63)  # an absent number, until it becomes a null
+Floats = npt.NDArray[np.float64]
+
 _NO_SHAPE: Final = (MISSING, MISSING, MISSING)
 _NO_RAW: Final = msgspec.Raw()
 _MOST_US: Final = 9e15  # the largest time whose nanoseconds fit 64 bits
@@ -93,32 +92,6 @@ EXACT_EVENTS: Final = msgspec.json.Decoder(list[ExactEvent], strict=False)
 _NO_ARGS: Final = EventArgs()
 
 
-class Codes(dict[Any, int]):
-    """Numbers for values, in the order of their first appearance."""
-
-    def __missing__(self, key: Any) -> int:
-        code = self[key] = len(self)
-        return code
-
-
-class Rows:
-    """Columns that grow by chunks."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[npt.NDArray[Any]]] = {}
-
-    def append(self, **columns: npt.NDArray[Any]) -> None:
-        """Add a chunk: the same columns each time."""
-        for name, values in columns.items():
-            self._parts.setdefault(name, []).append(values)
-
-    def finish(self, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """Return the whole columns; those of ``names`` are there even if no row is."""
-        empty = np.zeros(0, dtype=np.int64)
-        found = {name: np.concatenate(parts) for name, parts in self._parts.items()}
-        return {**dict.fromkeys(names, empty), **found}
-
-
 class EventColumns:
     """What a trace's events say: device rows, host spans, processes; bad rows are counted by reason."""
 
@@ -152,38 +125,38 @@ class EventColumns:
 
     def _add_device(self, events: list[Any], kind: str) -> None:
         args = [event.args or _NO_ARGS for event in events]
-        device = _ints([a.device for a in args])
-        owner = _ints([event.pid for event in events])  # the device again, where args are missing
+        device = ints([a.device for a in args])
+        owner = ints([event.pid for event in events])  # the device again, where args are missing
         shared = {
-            "name": _codes(self.names, [event.name or "" for event in events]),
+            "name": self.names.of([event.name or "" for event in events]),
             "device": np.where(device == MISSING, owner, device),
-            "stream": _ints([a.stream for a in args]),
-            "correlation": _ints([a.correlation for a in args]),
+            "stream": ints([a.stream for a in args]),
+            "correlation": ints([a.correlation for a in args]),
             "external": _external(args),
-            "registers": _ints([a.registers for a in args]),
-            "shared_memory": _ints([a.shared_memory for a in args]),
-            "bytes": _ints([a.bytes for a in args]),
-            "grid": _shapes([a.grid or _NO_SHAPE for a in args]),
-            "block": _shapes([a.block or _NO_SHAPE for a in args]),
+            "registers": ints([a.registers for a in args]),
+            "shared_memory": ints([a.shared_memory for a in args]),
+            "bytes": ints([a.bytes for a in args]),
+            "grid": triples([a.grid or _NO_SHAPE for a in args]),
+            "block": triples([a.block or _NO_SHAPE for a in args]),
             "kind": np.full(len(events), self.names[kind], dtype=np.int64),
         }
-        self._append(self.device, events, "GPU activity", shared)
+        self._append(self.device, events, "", shared)
 
     def _add_spans(self, events: list[Any], kind: str) -> None:
         args = [event.args or _NO_ARGS for event in events]
         shared = {
-            "name": _codes(self.names, [event.name or "" for event in events]),
+            "name": self.names.of([event.name or "" for event in events]),
             "kind": np.full(len(events), self.names[kind], dtype=np.int64),
-            "pid": _ints([event.pid for event in events]),
-            "tid": _ints([event.tid for event in events]),
-            "correlation": _ints([a.correlation for a in args]),
+            "pid": ints([event.pid for event in events]),
+            "tid": ints([event.tid for event in events]),
+            "correlation": ints([a.correlation for a in args]),
             "external": _external(args),
         }
         if kind == "operator":
-            shared["shape"] = _codes(self.shapes, [(bytes(a.dims), bytes(a.types)) for a in args])
+            shared["shape"] = self.shapes.of([(bytes(a.dims), bytes(a.types)) for a in args])
         else:
             shared["shape"] = np.full(len(events), -1, dtype=np.int64)
-        self._append(self.spans, events, "host event", shared)
+        self._append(self.spans, events, "host events: ", shared)
 
     def _add_session(self, events: list[Any], _kind: str) -> None:
         self.session_us = max([self.session_us, *(event.dur for event in events if event.dur)])
@@ -203,8 +176,8 @@ class EventColumns:
         duration_us = np.array([event.dur for event in events], dtype=np.float64)  # None becomes nan
         timed = (np.abs(start_us) < _MOST_US) & (np.abs(duration_us) < _MOST_US)
         good = timed & (duration_us >= 0)
-        self._drop(f"{what} without a usable start or duration", int((~timed).sum()))
-        self._drop(f"{what} with a negative duration", int((timed & ~good).sum()))
+        self._drop(f"{what}unreadable times", int((~timed).sum()))
+        self._drop(f"{what}ends before it starts", int((timed & ~good).sum()))
         columns["start"] = exact if exact is not None else _nanoseconds(np.where(timed, start_us, 0.0))
         columns["duration"] = np.rint(np.where(good, duration_us, 0.0) * 1000).astype(np.int64)
         if not good.all():
@@ -233,36 +206,9 @@ def _nanoseconds(us: Floats) -> Ints:
     return whole.astype(np.int64) * 1000 + np.rint((us - whole) * 1000).astype(np.int64)
 
 
-def _codes(codes: Codes, values: list[Any]) -> Ints:
-    return np.array([codes[value] for value in values], dtype=np.int64)
-
-
 def _external(args: list[EventArgs]) -> Ints:
     """Return the ids of the operators that launched; Kineto's 0 is none."""
-    new = _ints([a.external for a in args])
-    old = _ints([a.external_old for a in args])
+    new = ints([a.external for a in args])
+    old = ints([a.external_old for a in args])
     found = np.where(new == MISSING, old, new)
     return np.where(found == 0, MISSING, found)
-
-
-def _ints(values: list[Any]) -> Ints:
-    """Return numbers of 64 bits; what is none, or does not fit, is missing."""
-    try:
-        return np.array(values, dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return np.array([_int(value) for value in values], dtype=np.int64)
-
-
-def _int(value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        return MISSING
-    return number if -(1 << 63) <= number < 1 << 63 else MISSING
-
-
-def _shapes(values: list[tuple[int, int, int]]) -> Ints:
-    try:
-        return np.array(values, dtype=np.int64).reshape(len(values), 3)
-    except OverflowError:
-        return np.array([[_int(n) for n in value] for value in values], dtype=np.int64)

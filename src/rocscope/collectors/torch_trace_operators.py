@@ -8,12 +8,11 @@ the time of capture.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from rocscope.collectors.torch_trace_events import MISSING, Ints, Mask
+from rocscope.collectors.columns import MISSING, Columns, Ints, Mask
 
 GRAPH_LAUNCHES: Final = (
     "cudaGraphLaunch",
@@ -23,7 +22,6 @@ GRAPH_LAUNCHES: Final = (
     "hipGraphLaunch",
     "hipGraphLaunch_spt",
 )
-Columns = dict[str, npt.NDArray[Any]]
 
 
 def rows_of(column: Ints, wanted: Ints) -> Ints:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from rocscope.collectors.builder import CaptureBuilder
-from rocscope.collectors.torch_trace_events import MISSING, EventColumns, Ints, Mask
-from rocscope.collectors.torch_trace_operators import GRAPH_LAUNCHES, Columns, link
+from rocscope.collectors.columns import MISSING, Columns, Ints, Mask, mapped, nullable, picked, texts
+from rocscope.collectors.torch_trace_events import EventColumns
+from rocscope.collectors.torch_trace_operators import GRAPH_LAUNCHES, link
 
 _WORK_ITEM_LAUNCHES: Final = ("hipExtModuleLaunchKernel", "hipHccModuleLaunchKernel")
 _WORK_ITEM_KERNELS: Final = ("Cijk_", "Custom_Cijk_")
@@ -38,11 +38,11 @@ def add_rows(builder: CaptureBuilder, events: EventColumns, where: Devices, sour
     if device:
         host = _host_side(events, spans)
         call, operator = link(device, host.calls, host.operators, host.replays)
-        grid = _grid(events, device, _picked(host.calls["name"], call, call >= 0), amd=where.amd)
+        grid = _grid(events, device, picked(host.calls["name"], call), amd=where.amd)
         launched = {
             "grid": grid,
-            "operator": _picked(host.operators["name"], operator, operator >= 0),
-            "shape": _picked(host.operators["shape"], operator, operator >= 0),
+            "operator": picked(host.operators["name"], operator),
+            "shape": picked(host.operators["shape"], operator),
         }
         _add_dispatches(builder, events, where, {**device, **launched}, names)
         _tell_lost_replays(builder, device["correlation"], host, source)
@@ -78,24 +78,24 @@ def _add_dispatches(
     columns: dict[str, Any] = {
         "pass": pa.scalar(builder.add_pass(), pa.int16()),
         "process": pa.scalar(where.process, pa.int32()),
-        "gpu": pa.array(_mapped(device["device"], where.gpus)),
-        "stream": _nullable(device["stream"]),
-        "correlation_id": _nullable(device["correlation"]),
-        "kind": _texts(device["kind"], names),
-        "kernel": _texts(device["name"], names),
+        "gpu": pa.array(mapped(device["device"], where.gpus)),
+        "stream": nullable(device["stream"]),
+        "correlation_id": nullable(device["correlation"]),
+        "kind": texts(device["kind"], names),
+        "kernel": texts(device["name"], names),
         "start_ns": pa.array(start),
         "end_ns": pa.array(start + device["duration"]),
         "duration_ns": pa.array(device["duration"]),
         "count": pa.scalar(1, pa.int64()),
-        "lds_bytes": _nullable(device["shared_memory"]),
-        "vgprs": _nullable(np.where(device["registers"] > 0, device["registers"], MISSING)),
-        "copied_bytes": _nullable(device["bytes"]),
-        "operator": _texts(device["operator"], names, device["operator"] < 0),
-        "operator_shapes": _texts(shape, shapes, shape < 0),
+        "lds_bytes": nullable(device["shared_memory"]),
+        "vgprs": nullable(np.where(device["registers"] > 0, device["registers"], MISSING)),
+        "copied_bytes": nullable(device["bytes"]),
+        "operator": texts(device["operator"], names),
+        "operator_shapes": texts(shape, shapes),
     }
     for axis, letter in enumerate(_AXES):
-        columns[f"grid_{letter}"] = _nullable(device["grid"][:, axis])
-        columns[f"workgroup_{letter}"] = _nullable(device["block"][:, axis])
+        columns[f"grid_{letter}"] = nullable(device["grid"][:, axis])
+        columns[f"workgroup_{letter}"] = nullable(device["block"][:, axis])
     builder.append("dispatches", len(start), **columns)
 
 
@@ -118,15 +118,15 @@ def _grid(events: EventColumns, device: Columns, call_name: Ints, *, amd: bool) 
 
 def _operator_shapes(events: EventColumns, shape: Ints) -> tuple[pa.Array, Ints]:
     """Return the distinct inputs of operators among ``shape``, and which each row has; -1 for none."""
-    texts: list[str] = []
+    found: list[str] = []
     known = list(events.shapes)
     renamed = np.full(len(known) + 1, -1, dtype=np.int64)
     for code in np.unique(shape[shape >= 0]).tolist():
         text = _inputs(*known[code])
         if text:
-            renamed[code] = len(texts)
-            texts.append(text)
-    return pa.array(texts, type=pa.string()), renamed[shape]
+            renamed[code] = len(found)
+            found.append(text)
+    return pa.array(found, type=pa.string()), renamed[shape]
 
 
 def _inputs(dims: bytes, types: bytes) -> str:
@@ -158,41 +158,17 @@ def _add_spans(
 ) -> None:
     start = spans["start"] + where.shift_ns
     on_gpu = spans["kind"] == events.names.get("gpu_annotation", -1)
-    gpu = np.where(on_gpu, _mapped(spans["pid"], where.gpus), MISSING)
+    gpu = np.where(on_gpu, mapped(spans["pid"], where.gpus), MISSING)
     process = {pid: where.process if own is None else own for pid, own in where.processes.items()}
     builder.append(
         "spans",
         len(start),
-        process=pa.array(np.where(on_gpu, where.process, _mapped(spans["pid"], process))),
-        thread=_nullable(np.where(on_gpu, MISSING, spans["tid"])),
-        kind=_texts(spans["kind"], names),
-        name=_texts(spans["name"], names),
+        process=pa.array(np.where(on_gpu, where.process, mapped(spans["pid"], process))),
+        thread=nullable(np.where(on_gpu, MISSING, spans["tid"])),
+        kind=texts(spans["kind"], names),
+        name=texts(spans["name"], names),
         start_ns=pa.array(start),
         end_ns=pa.array(start + spans["duration"]),
-        correlation_id=_nullable(spans["correlation"]),
-        gpu=_nullable(gpu),
+        correlation_id=nullable(spans["correlation"]),
+        gpu=nullable(gpu),
     )
-
-
-def _picked(column: Ints, rows: Ints, held: Mask) -> Ints:
-    """Return ``column`` at ``rows`` where ``held``, else -1."""
-    found = np.full(len(rows), -1, dtype=np.int64)
-    found[held] = column[rows[held]]
-    return found
-
-
-def _mapped(column: Ints, to: dict[int, int]) -> Ints:
-    """Replace the values of ``column``; MISSING where ``to`` has none."""
-    values, inverse = np.unique(column, return_inverse=True)
-    return np.array([to.get(v, MISSING) for v in values.tolist()], dtype=np.int64)[inverse]
-
-
-def _nullable(column: Ints) -> pa.Array:
-    mask: npt.NDArray[np.bool_] = column == MISSING
-    return pa.array(column, mask=mask)
-
-
-def _texts(codes: Ints, texts: pa.Array, absent: Mask | None = None) -> pa.Array:
-    """Return a dictionary column of ``texts``, null where ``absent``."""
-    indices = pa.array(codes.astype(np.int32), mask=absent)
-    return pa.DictionaryArray.from_arrays(indices, texts)
