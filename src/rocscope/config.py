@@ -31,6 +31,22 @@ class AnalyzeOptions(_Options):
         return value
 
 
+class ProfileOptions(_Options):
+    """How to launch and profile a command."""
+
+    profiler: str = "auto"  # auto, a backend's name, or replay:CAPTURE
+    out: Path  # folder for raw output, logs, capture and reports; new or empty
+    duration_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # None: until the command ends
+    ready_timeout_s: float = Field(default=900.0, gt=0, allow_inf_nan=False)  # of a server's health check
+    shutdown_timeout_s: float = Field(default=120.0, ge=1, allow_inf_nan=False)  # from the signal to SIGKILL
+    sample_hz: float = Field(default=2.0, ge=0, le=10)  # host samples; 0: none
+    load: tuple[str, ...] | None = None  # command to start once a server is ready; its end ends the profile
+    gpu: str | None = None  # name in the GPU table
+    model: Path | None = None  # config.json of the served model, or its folder
+    tp: int | None = Field(default=None, ge=1)
+    output_to_stderr: bool = False  # the command's stdout goes to our stderr, where ours carries JSON
+
+
 def parse_ranks(text: str) -> tuple[int, ...]:
     """Read ``0,2-3`` as ``(0, 2, 3)``. Raises :class:`UsageError`."""
     ranks: list[int] = []

@@ -1,0 +1,269 @@
+"""A live run: launch, wait, profile, end in order, gather. Nothing of it is left running afterwards."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rocscope.collectors.backend import describe
+from rocscope.collectors.live_plan import Run, plan_run, prepare
+from rocscope.config import ProfileOptions
+from rocscope.errors import RocscopeError, TargetError
+from rocscope.launch import clocks, readiness
+from rocscope.launch.interrupts import Interrupts
+from rocscope.launch.process import Ending, Target
+from rocscope.launch.tree import Seen
+
+if TYPE_CHECKING:
+    from rocscope.capture import Capture
+    from rocscope.collectors.host import HostSampler
+
+Progress = Callable[[str], None]
+
+ORPHAN_GRACE_S: Final = 2.0  # for what a plain command leaves behind
+SERVER_GRACE_S: Final = 15.0  # for engine and workers of a server that ended first
+FORWARD_AFTER_S: Final = 5.0  # a shell that ignores Ctrl-C waits for its child, which must hear of it
+LOAD_STOP_S: Final = 15.0
+ABORT_S: Final = 20.0
+ENDED_BY_US: Final = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+@dataclass
+class Recorded:
+    """What a live run left."""
+
+    capture: Capture
+    exit_code: int  # for us to exit with: the command's own, 0 where we ended it, 11 for lost data
+    folder: Path
+    logs: list[Path]
+    lost: list[str] = field(default_factory=list)  # GPU processes without output
+
+
+@dataclass
+class Outcome:
+    """What happened, in CLOCK_BOOTTIME, before anything of it is read."""
+
+    run: Run
+    offsets: clocks.Offsets
+    started_at: str
+    began_ns: int
+    ended_ns: int = 0
+    window_ns: tuple[int, int] | None = None
+    stopped_by_us: bool = False
+    interrupted: bool = False
+    ending: Ending | None = None
+    seen: list[Seen] = field(default_factory=list)
+    sampler: HostSampler | None = None
+    notices: list[tuple[str, str]] = field(default_factory=list)
+    failure: RocscopeError | None = None
+
+
+def record(
+    command: Sequence[str],
+    options: ProfileOptions,
+    *,
+    progress: Progress | None = None,
+    say: Progress | None = None,
+) -> Recorded:
+    """Profile ``command`` into ``options.out`` and return what was recorded.
+
+    ``progress`` is told what is going on, ``say`` what the user has to see. Raises a
+    :class:`RocscopeError` where nothing was profiled; lost data is no exception but a partial capture,
+    a notice ``data-lost`` and exit code 11, unless the command's own code says something already.
+    """
+    tell = progress or (lambda _: None)
+    loud = say or (lambda _: None)
+    run = plan_run(command, options)
+    for note in run.notes:
+        loud(note)
+    prepare(run, options.out)
+    outcome = _execute(run, options, tell, loud)
+    from rocscope.collectors import live_gather
+
+    return live_gather.gather(outcome, options, tell, loud)
+
+
+def _execute(run: Run, options: ProfileOptions, progress: Progress, say: Progress) -> Outcome:
+    server = run.request.server
+    if server is not None:
+        readiness.check_free(server.address)
+    outcome = Outcome(
+        run=run,
+        offsets=clocks.Offsets.measure(),
+        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        began_ns=clocks.now_ns(),
+    )
+    with Interrupts(say) as interrupts:
+        target = Target(
+            run.plan.command,
+            environment=run.environment,
+            logs=options.out / "logs",
+            stdout_to=2 if options.output_to_stderr else 1,
+        )
+        interrupts.watch(target)
+        if options.sample_hz:
+            from rocscope.collectors.host import HostSampler
+
+            outcome.sampler = HostSampler(target.tree, options.sample_hz)
+        try:
+            _profile(target, outcome, options, interrupts, progress)
+        except RocscopeError as error:
+            outcome.failure = error
+        finally:
+            _finish(target, outcome, options, interrupts, progress)
+    if outcome.failure is not None:
+        raise outcome.failure
+    return outcome
+
+
+def _profile(
+    target: Target, outcome: Outcome, options: ProfileOptions, interrupts: Interrupts, progress: Progress
+) -> None:
+    """Wait until ready, then profile until the time is up, the load or command ends, or the user says so."""
+    run = outcome.run
+    server = run.request.server
+    load: Target | None = None
+    try:
+        if server is not None:
+            ready = readiness.wait_until_ready(
+                target,
+                server.address,
+                timeout_s=options.ready_timeout_s,
+                stopped=lambda: interrupts.requested,
+                progress=progress,
+            )
+            if not ready:
+                return
+            run.backend.start(run.request)
+        began = clocks.now_ns()
+        if options.load:
+            load = Target(
+                options.load,
+                environment=run.request.environment,
+                logs=options.out / "logs",
+                name="load",
+                stdout_to=2,  # the command's stdout is the command's alone
+            )
+            interrupts.watch(load)
+        _until_over(target, load, options, interrupts, progress)
+        if server is not None:
+            outcome.window_ns = (began, clocks.now_ns())
+    finally:
+        if load is not None:
+            _stop_load(load, outcome)
+    if server is not None and target.running:
+        progress("ending the recording")
+        try:
+            run.backend.stop(run.request)
+        except TargetError as error:
+            outcome.notices.append(("stop-failed", error.message))
+
+
+def _until_over(
+    target: Target,
+    load: Target | None,
+    options: ProfileOptions,
+    interrupts: Interrupts,
+    progress: Progress,
+) -> None:
+    began = time.monotonic()
+    while target.running and not interrupts.requested and (load is None or load.running):
+        passed = time.monotonic() - began
+        left = None if options.duration_s is None else options.duration_s - passed
+        if left is not None and left <= 0:
+            return
+        progress(f"profiling, {passed:.0f} s" + (f" of {options.duration_s:g}" if left is not None else ""))
+        target.changed.clear()
+        if target.running and not interrupts.requested:
+            pause = 0.2 if load is not None else 1.0
+            target.wait(pause if left is None else min(pause, left))
+
+
+def _stop_load(load: Target, outcome: Outcome) -> None:
+    """End the load before the server: vLLM waits for its clients for ever."""
+    ended_itself = not load.running
+    load.signal(signal.SIGINT)
+    ending = load.finish(grace_s=1.0, deadline_s=LOAD_STOP_S)
+    if ended_itself and ending.exit_code:
+        outcome.notices.append(
+            ("load-failed", f"the load ended with code {ending.exit_code}: {load.tail(3)}")
+        )
+    if ending.survived:
+        outcome.notices.append(("left-running", "processes of the load could not be ended"))
+
+
+def _finish(
+    target: Target, outcome: Outcome, options: ProfileOptions, interrupts: Interrupts, progress: Progress
+) -> None:
+    """Tell the command to end if it still runs, wait for all its processes, stop sampling."""
+    server = outcome.run.request.server
+    deadline_s = min(options.shutdown_timeout_s, ABORT_S) if outcome.failure else options.shutdown_timeout_s
+    outcome.interrupted = interrupts.requested
+    if target.running:
+        outcome.stopped_by_us = True
+        progress("ending the command and waiting for its processes to write their data")
+        # what a user's Ctrl-C would have sent, had we not taken it; a server is always told to terminate
+        number = interrupts.first if interrupts.first and server is None else signal.SIGTERM
+        _signal_command(target, outcome, number)
+        if server is None:
+            end = time.monotonic() + min(FORWARD_AFTER_S, deadline_s / 2)
+            while target.running and time.monotonic() < end and interrupts.count < 2:
+                target.changed.clear()
+                target.wait(0.1)
+            if target.running:
+                target.tree.refresh()
+                target.tree.signal(number)
+    outcome.ending = target.finish(
+        grace_s=ORPHAN_GRACE_S if server is None else min(SERVER_GRACE_S, deadline_s / 2),
+        deadline_s=deadline_s,
+        kill=interrupts.kill,
+    )
+    outcome.ended_ns = clocks.now_ns()
+    if outcome.sampler is not None and not outcome.sampler.stop():
+        outcome.notices.append(("sampler-stuck", "the host sampler did not end; its samples are used so far"))
+    outcome.seen = target.tree.all()
+    _note_ending(outcome, deadline_s)
+
+
+def _signal_command(target: Target, outcome: Outcome, number: signal.Signals) -> None:
+    """Signal the command itself: the launched process, or its child where the profiler is a wrapper."""
+    if outcome.run.backend.in_place:
+        target.signal(number)
+        return
+    target.tree.refresh()
+    wanted = outcome.run.request.command
+    matches = [
+        each
+        for each in target.tree.alive()
+        if each.pid != target.pid and each.command[-len(wanted) + 1 :] == wanted[1:] and each.command
+    ]
+    if not matches:
+        target.signal(number)
+        return
+    # a wrapper's subshell still carries the wrapper's own words before the command's
+    min(matches, key=lambda each: (len(each.command), each.created)).process.send_signal(number)
+
+
+def _note_ending(outcome: Outcome, deadline_s: float) -> None:
+    ending = outcome.ending
+    assert ending is not None  # noqa: S101  # set by the caller
+    for note in ending.notes:
+        outcome.notices.append(("output-cut", note))
+    if ending.killed:
+        names = ", ".join(describe(each) for each in ending.killed[:5])
+        outcome.notices.append(
+            ("killed", f"still running after {deadline_s:g} s, so killed: {names}; their data may be cut")
+        )
+    elif ending.terminated:
+        names = ", ".join(describe(each) for each in ending.terminated[:5])
+        outcome.notices.append(
+            ("left-behind", f"the command left processes running; they were ended: {names}")
+        )
+    if ending.survived:
+        names = ", ".join(describe(each) for each in ending.survived[:5])
+        outcome.notices.append(("left-running", f"could not be ended even with SIGKILL: {names}"))

@@ -1,0 +1,204 @@
+"""After a live run: read what the profiler left, check it, add host samples and what is known of the run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rocscope import tables
+from rocscope.capture import Capture, Clock, Manifest
+from rocscope.collectors.live import ENDED_BY_US, Outcome, Progress, Recorded
+from rocscope.errors import DataLost, RocscopeError
+from rocscope.launch import vllm
+
+if TYPE_CHECKING:
+    from rocscope.config import ProfileOptions
+
+KEPT_VARIABLES: Final = re.compile(
+    r"VLLM_|PYTORCH_TUNABLEOP_|TORCH_BLAS_|PYTORCH_ROCM_ARCH|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
+    r"|CUDA_VISIBLE_DEVICES|GPU_MAX_HW_QUEUES|HSA_(?!TOOLS)|NCCL_|RCCL_|HIPBLASLT_|TENSILE_|TRITON_|OMP_NUM_THREADS"
+    r"|MIOPEN_|AMD_(?!.*KEY)|ROCPROF_TMPDIR|ROCM_PATH"
+)
+SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|PROXY|_URL", re.I)
+_SECRET_OPTION: Final = re.compile(
+    r"--?[\w-]*(?:api[-_]?key|token|secret|passw\w*|credential\w*|auth\w*)(?![\w-]*(?:izer|s\b))[\w-]*", re.I
+)
+_SECRET_TEXT: Final = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|Bearer\s+\S+)")
+REDACTED: Final = "[redacted]"
+
+
+def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: Progress) -> Recorded:
+    """Make the capture of a run that has ended. Raises only where a recording to replay cannot be read."""
+    run = outcome.run
+    ending = outcome.ending
+    assert ending is not None  # noqa: S101  # a run that was executed has ended
+    lost = run.backend.missing(run.request, outcome.seen)
+    capture = _read(outcome, progress, lost)
+    manifest = capture.manifest
+    for code, message in outcome.notices:
+        capture.notice(code, message)
+        say(message)
+    for note in run.notes:
+        capture.notice("launch", note)
+    _describe(outcome, options, manifest)
+    _synchronise(outcome, capture)
+    if lost:
+        manifest.partial = True
+        message = "DATA LOST: " + "; ".join(lost)
+        capture.notice("data-lost", message)
+        say(message)
+    if ending.killed or (outcome.interrupted and outcome.window_ns is None and run.request.server):
+        manifest.partial = True
+    logs = sorted(path for path in (options.out / "logs").iterdir() if path.stat().st_size)
+    return Recorded(capture, _exit_code(outcome, lost), options.out, logs, lost)
+
+
+def _exit_code(outcome: Outcome, lost: list[str]) -> int:
+    ending = outcome.ending
+    assert ending is not None  # noqa: S101  # as in gather
+    code = ending.exit_code
+    if outcome.stopped_by_us and not outcome.interrupted:
+        server = outcome.run.request.server is not None
+        code = 0 if server or code in ENDED_BY_US else code
+    elif outcome.stopped_by_us and outcome.run.request.server is not None:
+        code = 0 if outcome.window_ns is not None else 130
+    return code or (DataLost.exit_code if lost else 0)
+
+
+def _read(outcome: Outcome, progress: Progress, lost: list[str]) -> Capture:
+    """Read the profiler's files; where there are none or they are broken, an empty capture that says so."""
+    from rocscope.collectors import discovery
+
+    run = outcome.run
+    paths = run.backend.outputs(run.request)
+    if run.backend.name == "none":
+        capture = _empty(run.backend.name)
+        capture.notice("no-device-data", "no device data was collected: the profiler was none")
+        return capture
+    if not paths:
+        capture = _empty(run.backend.name)
+        capture.notice("no-device-data", f"{run.backend.name} left no device data to read")
+        return capture
+    progress(f"reading {len(paths)} files of {run.backend.name}")
+    try:
+        capture = discovery.load(paths, progress=progress)
+    except RocscopeError as error:
+        if run.backend.name == "replay":
+            raise
+        capture = _empty(run.backend.name)
+        capture.notice("unreadable", f"{error.message} ({error.hint})")
+        lost.append(error.message)
+    if run.backend.name != "replay":
+        capture.manifest.profiler = run.backend.name
+        capture.manifest.profiler_version = run.request.found.version or capture.manifest.profiler_version
+    return capture
+
+
+def _empty(profiler: str) -> Capture:
+    return Capture(Manifest(profiler=profiler))
+
+
+def _describe(outcome: Outcome, options: ProfileOptions, manifest: Manifest) -> None:
+    """Say what was run, where and when. Tokens are never kept."""
+    run = outcome.run
+    ending = outcome.ending
+    assert ending is not None  # noqa: S101  # as in gather
+    if run.backend.name == "replay":
+        source = options.profiler.partition(":")[2]
+        was = " ".join(manifest.command) if manifest.command else ""
+        manifest.provenance = "replayed"
+        manifest.provenance_note = (
+            f"kernels replayed from {os.path.basename(source.rstrip('/'))}"  # noqa: PTH119  # a name to show
+            + (f" (recorded of: {was})" if was else "")
+            + "; the command was really launched and its host sampled"
+        )
+    manifest.command = redact(run.plan.command if run.backend.name != "replay" else run.request.command)
+    manifest.host = platform.node()
+    manifest.started_at = outcome.started_at
+    manifest.duration_s = (outcome.ended_ns - outcome.began_ns) / 1e9
+    manifest.exit_code = ending.exit_code
+    manifest.environment = {
+        name: value
+        for name, value in sorted(run.environment.items())
+        if KEPT_VARIABLES.match(name) and not SECRET.search(name)
+    }
+    server = run.request.server
+    if server is not None and run.backend.name != "replay":
+        manifest.model = manifest.model or vllm.model_config(server.model)
+        manifest.model_tp = manifest.model_tp or server.tensor_parallel
+
+
+def redact(command: tuple[str, ...] | list[str]) -> list[str]:
+    """Return a command without the values of options that carry secrets and without anything like a token."""
+    kept: list[str] = []
+    hide = False
+    for word in command:
+        name, equals, _ = word.partition("=")
+        secret = bool(_SECRET_OPTION.fullmatch(name)) or (bool(equals) and bool(SECRET.search(name)))
+        if hide and not word.startswith("--"):
+            kept.append(REDACTED)
+        elif secret and equals:
+            kept.append(f"{name}={REDACTED}")
+        else:
+            kept.append(_SECRET_TEXT.sub(REDACTED, word))
+        hide = secret and not equals
+    return kept
+
+
+def _synchronise(outcome: Outcome, capture: Capture) -> None:
+    """Bring host samples into the recording's clock, and note its offset to wall time and the window."""
+    manifest = capture.manifest
+    starts, ends = (capture.dispatches[name].drop_null() for name in ("start_ns", "end_ns"))
+    shift: int | None = 0
+    if outcome.run.backend.name == "replay":
+        shift = pc.min(starts).as_py() - outcome.began_ns if len(starts) else 0
+        capture.notice(
+            "clocks-unrelated",
+            "host samples and replayed kernels come from different runs: that they begin together is arranged",
+        )
+    elif len(starts):
+        first, last = pc.min(starts).as_py(), pc.max(ends).as_py()
+        domain = outcome.offsets.domain_of(first, last, outcome.began_ns, outcome.ended_ns)
+        shift = None if domain is None else outcome.offsets.to[domain]
+        if domain is None:
+            capture.notice(
+                "clock-unknown",
+                "the profiler's times lie outside the run in every clock of this machine: host samples keep "
+                "the boot clock, and the part of the run that was asked for cannot be marked",
+            )
+        else:
+            manifest.clock = Clock(
+                domain=domain, wall_offset_ns=outcome.offsets.to["realtime"] - (shift or 0)
+            )
+    else:
+        manifest.clock = Clock(domain="boottime", wall_offset_ns=outcome.offsets.to["realtime"])
+    if outcome.window_ns is not None and shift is not None and outcome.run.backend.name != "replay":
+        manifest.window_ns = (outcome.window_ns[0] + shift, outcome.window_ns[1] + shift)
+    if outcome.sampler is not None:
+        added = _samples(outcome, shift or 0)
+        capture.samples = pa.concat_tables([capture.samples, added]).unify_dictionaries().combine_chunks()
+
+
+def _samples(outcome: Outcome, shift: int) -> pa.Table:
+    assert outcome.sampler is not None  # noqa: S101  # the caller looked
+    times, subjects, subject, metrics, metric, values = outcome.sampler.columns()
+    return tables.conform(
+        "samples",
+        {
+            "time_ns": pc.add(pa.array(times, pa.int64()), shift),
+            "source": pa.scalar("host"),
+            "subject": _dictionary(subject, subjects),
+            "metric": _dictionary(metric, metrics),
+            "value": pa.array(values, pa.float64()),
+        },
+        len(times),
+    )
+
+
+def _dictionary(index: object, names: list[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), pa.array(names, pa.string()))
