@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rocscope.collectors import csv_rows, rocprofv3_agents, stems
+from rocscope.collectors import csv_rows, dispatch_rows, rocprofv3_agents, stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader
 from rocscope.collectors.rocprofv3_counters import counter_pass
@@ -53,7 +52,7 @@ class _KernelTrace:
             **{f"gridsize{axis}": pa.int64() for axis in "xyz"},
         }
         table = csv_rows.read(source, wanted, builder)
-        table = timed(source, table, builder)
+        table = dispatch_rows.timed(source, table, builder)
         if not table.num_rows:
             return
         columns = {
@@ -73,7 +72,8 @@ class _KernelTrace:
             **{f"grid_{axis}": f"gridsize{axis}" for axis in "xyz"},
         }
         process = rocprofv3_agents.processes(source, table, builder)
-        _note_duplicates(source, table, process, builder)
+        if "dispatchid" in table.column_names:
+            dispatch_rows.note_duplicates(source, table["dispatchid"], process, builder)
         builder.append(
             "dispatches",
             table.num_rows,
@@ -109,7 +109,7 @@ class _MemoryCopies:
             "streamid": pa.int64(),
             "correlationid": pa.int64(),
         }
-        table = timed(source, csv_rows.read(source, wanted, builder), builder)
+        table = dispatch_rows.timed(source, csv_rows.read(source, wanted, builder), builder)
         direction = table["direction"].cast(pa.string())
         inside = pc.match_substring(direction, "HOST_TO_HOST")
         builder.drop("copies within the host", pc.sum(inside).as_py() or 0, source.name)
@@ -153,7 +153,7 @@ class _ApiTrace:
     def read(self, source: Source, builder: CaptureBuilder) -> None:
         """Add the calls as spans."""
         wanted = {**_TIMES, **_OWNER, "domain": TEXT, "function": TEXT, "correlationid": pa.int64()}
-        table = timed(source, csv_rows.read(source, wanted, builder), builder)
+        table = dispatch_rows.timed(source, csv_rows.read(source, wanted, builder), builder)
         if not table.num_rows:
             return
         domain = table["domain"].unify_dictionaries().combine_chunks()
@@ -203,7 +203,7 @@ class _Stats:
             source, {"name": TEXT, "calls": pa.int64(), "totaldurationns": pa.int64()}, builder
         )
         if not table.num_rows:
-            return _matched_nothing(source, builder)
+            return dispatch_rows.matched_nothing(source, builder)
         if self.content_of(source) == "api":
             return builder.notice(
                 "not-used", f"{source.name}: totals of host calls, which say nothing of kernels", source.name
@@ -229,56 +229,11 @@ class _Stats:
         )
 
 
-def timed(source: Source, table: pa.Table, builder: CaptureBuilder) -> pa.Table:
-    """Return the rows whose times make sense; the others are dropped, counted and named."""
-    if not table.num_rows:
-        _matched_nothing(source, builder)
-        return table
-    start, end = table["starttimestamp"], table["endtimestamp"]
-    faults = {
-        "unreadable times": pc.or_(pc.is_null(start), pc.is_null(end)),
-        "no times recorded": pc.and_(pc.equal(start, 0), pc.equal(end, 0)),
-        "ends before it starts": pc.less(end, start),
-    }
-    bad = None
-    for reason, found in faults.items():
-        rows = found.fill_null(False)
-        if count := pc.sum(rows).as_py():
-            builder.drop(reason, count, source.name)
-            builder.notice("dropped-rows", f"{source.name}: {count} rows left out: {reason}", source.name)
-            bad = rows if bad is None else pc.or_(bad, rows)
-    return table if bad is None else table.filter(pc.invert(bad))
-
-
 def _common(source: Source, builder: CaptureBuilder, kind: str) -> dict[str, pa.Scalar]:
     builder.manifest.setdefault("profiler", "rocprofv3")
     counters, note = counter_pass(source)
     index = builder.add_pass(counters, perturbed=bool(counters), note=note)
     return {"pass": pa.scalar(index, pa.int16()), "kind": pa.scalar(kind), "count": pa.scalar(1, pa.int64())}
-
-
-def _matched_nothing(source: Source, builder: CaptureBuilder) -> None:
-    builder.notice(
-        "matched-nothing",
-        f"{source.name}: a header and no rows: the profiler's filter matched nothing, or nothing ran",
-        source.name,
-    )
-
-
-def _note_duplicates(
-    source: Source, table: pa.Table, process: pa.Array | pa.Scalar, builder: CaptureBuilder
-) -> None:
-    if "dispatchid" not in table.column_names:
-        return
-    ids = table["dispatchid"].drop_null().to_numpy()
-    if isinstance(process, pa.Array) and len(ids) == len(process):
-        ids = ids + (process.to_numpy().astype(np.int64) << 40)
-    if not np.all(np.diff(ids) > 0) and (again := len(ids) - len(np.unique(ids))):
-        builder.notice(
-            "duplicate-dispatches",
-            f"{source.name}: {again} dispatches repeat the id of another; all are kept",
-            source.name,
-        )
 
 
 READERS: list[Reader] = [_KernelTrace(), _MemoryCopies(), _ApiTrace(), _Stats()]
