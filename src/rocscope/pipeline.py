@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rocscope import assembly, hardware, metrics, ranking
 from rocscope import comparison as _comparison
 from rocscope.capture import Capture, is_capture
 from rocscope.comparison import Comparison
-from rocscope.config import AnalyzeOptions
+from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, UsageError
 from rocscope.findings import Analysis
 from rocscope.study import Study
@@ -21,9 +22,53 @@ from rocscope.study import Study
 if TYPE_CHECKING:
     from rocscope.models.served import ServedModel
 
-__all__ = ["Comparison", "analyze", "analyze_capture", "compare", "load", "write_reports"]
+__all__ = [
+    "Comparison",
+    "Profiled",
+    "analyze",
+    "analyze_capture",
+    "compare",
+    "load",
+    "profile",
+    "write_reports",
+]
 
 Progress = Callable[[str], None]
+
+
+@dataclass
+class Profiled:
+    """What :func:`profile` made."""
+
+    capture: Capture
+    analysis: Analysis
+    exit_code: int  # the command's own; 0 where we ended a server, 11 where a GPU process left no data
+    paths: dict[str, Path] = field(default_factory=dict)  # reports, capture and logs by name
+    lost: list[str] = field(default_factory=list)  # GPU processes without output
+
+
+def profile(
+    command: Sequence[str],
+    options: ProfileOptions,
+    *,
+    progress: Progress | None = None,
+    say: Progress | None = None,
+) -> Profiled:
+    """Launch ``command`` under a profiler, gather what all its processes left, analyse it, write reports.
+
+    ``progress`` is told what is being done, ``say`` what a user has to see at once (lost data, processes
+    that had to be killed). Raises :class:`rocscope.errors.RocscopeError` where nothing was profiled.
+    """
+    from rocscope.collectors import live
+
+    recorded = live.record(command, options, progress=progress, say=say)
+    capture = recorded.capture
+    (progress or (lambda _: None))("analysing")
+    wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
+    analysis = analyze_capture(capture, live.only_window(capture, wanted), progress)
+    paths = write_reports(analysis, capture, options.out)
+    paths |= {path.name: path for path in recorded.logs}
+    return Profiled(capture, analysis, recorded.exit_code, paths, recorded.lost)
 
 
 def load(*paths: str | os.PathLike[str], progress: Progress | None = None) -> Capture:
@@ -197,7 +242,7 @@ def _served(capture: Capture, options: AnalyzeOptions) -> ServedModel | None:
     if size is None and len(capture.manifest.gpus) > 1:
         capture.notice(
             "tp-unknown",
-            f"{len(capture.manifest.gpus)} GPUs ran, and it is not recorded how the model was split over them: "
+            f"{len(capture.manifest.gpus)} GPUs ran, and how the model was split over them is not recorded: "
             "its shapes are not used; say --tp",
         )
         return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+from array import array
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rocscope import tables
 from rocscope.capture import Capture, Clock, Manifest
@@ -153,17 +153,16 @@ def redact(command: tuple[str, ...] | list[str]) -> list[str]:
 def _synchronise(outcome: Outcome, capture: Capture) -> None:
     """Bring host samples into the recording's clock, and note its offset to wall time and the window."""
     manifest = capture.manifest
-    starts, ends = (capture.dispatches[name].drop_null() for name in ("start_ns", "end_ns"))
+    span = _span(capture)
     shift: int | None = 0
     if outcome.run.backend.name == "replay":
-        shift = pc.min(starts).as_py() - outcome.began_ns if len(starts) else 0
+        shift = span[0] - outcome.began_ns if span else 0
         capture.notice(
             "clocks-unrelated",
-            "host samples and replayed kernels come from different runs: that they begin together is arranged",
+            "host samples and replayed kernels are of different runs: that they begin together is arranged",
         )
-    elif len(starts):
-        first, last = pc.min(starts).as_py(), pc.max(ends).as_py()
-        domain = outcome.offsets.domain_of(first, last, outcome.began_ns, outcome.ended_ns)
+    elif span:
+        domain = outcome.offsets.domain_of(*span, outcome.began_ns, outcome.ended_ns)
         shift = None if domain is None else outcome.offsets.to[domain]
         if domain is None:
             capture.notice(
@@ -181,7 +180,18 @@ def _synchronise(outcome: Outcome, capture: Capture) -> None:
         manifest.window_ns = (outcome.window_ns[0] + shift, outcome.window_ns[1] + shift)
     if outcome.sampler is not None:
         added = _samples(outcome, shift or 0)
-        capture.samples = pa.concat_tables([capture.samples, added]).unify_dictionaries().combine_chunks()
+        both = pa.concat_tables([capture.samples, added]) if len(capture.samples) else added
+        capture.samples = both.unify_dictionaries().combine_chunks()
+
+
+def _span(capture: Capture) -> tuple[int, int] | None:
+    """First start and last end of the dispatches, ns of the recording's clock; ``None`` without any."""
+    if not capture.dispatches.num_rows:
+        return None
+    import pyarrow.compute as pc
+
+    first, last = pc.min(capture.dispatches["start_ns"]).as_py(), pc.max(capture.dispatches["end_ns"]).as_py()
+    return None if first is None or last is None else (first, last)
 
 
 def _samples(outcome: Outcome, shift: int) -> pa.Table:
@@ -190,7 +200,7 @@ def _samples(outcome: Outcome, shift: int) -> pa.Table:
     return tables.conform(
         "samples",
         {
-            "time_ns": pc.add(pa.array(times, pa.int64()), shift),
+            "time_ns": pa.array(_shifted(times, shift), pa.int64()),
             "source": pa.scalar("host"),
             "subject": _dictionary(subject, subjects),
             "metric": _dictionary(metric, metrics),
@@ -198,6 +208,10 @@ def _samples(outcome: Outcome, shift: int) -> pa.Table:
         },
         len(times),
     )
+
+
+def _shifted(times: array[int], shift: int) -> array[int]:
+    return times if not shift else array("q", (each + shift for each in times))
 
 
 def _dictionary(index: object, names: list[str]) -> pa.Array:

@@ -1,0 +1,142 @@
+"""``rocscope profile``: launch, collect, label, rank, report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rocscope.commands import _shared
+
+
+@click.command(
+    "profile",
+    short_help="Run a command under a profiler, then label and rank its kernels.",
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option(
+    "--profiler",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="auto, rocprofv3, rocprofv2, rocprof, torch, replay:CAPTURE or none. auto takes the newest rocprof "
+    "that is installed, for a vLLM server without one PyTorch's profiler.",
+)
+@click.option("--duration", type=float, metavar="S", help="Profile for S seconds, counted from readiness.")
+@click.option(
+    "--load",
+    metavar="CMD",
+    help="Start CMD (no shell) once the server is ready; when it ends, so does the profiling.",
+)
+@click.option("--ready-timeout", type=float, default=900.0, show_default=True, metavar="S")
+@click.option(
+    "--shutdown-timeout",
+    type=float,
+    default=120.0,
+    show_default=True,
+    metavar="S",
+    help="Time for all processes to write their data and end; then SIGKILL.",
+)
+@click.option(
+    "--sample-hz",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="Host samples a second, up to 10; 0: none.",
+)
+@click.option(
+    "--gpu", metavar="NAME", help="The GPU, where it is not recorded; in a dry run stands in for one."
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="CONFIG",
+    help="The served model's config.json or folder.",
+)
+@click.option(
+    "--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where it is not in the command."
+)
+@click.option("--dry-run", is_flag=True, help="Print the command line, environment and files; run nothing.")
+@_shared.output_options
+def COMMAND(  # noqa: N802  # the name by which cli.py finds it
+    command: tuple[str, ...], out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **chosen: Any
+) -> int:
+    """Run COMMAND under a profiler, collect what all its processes did on the GPU, label and rank the
+    kernels, write the reports into --out (by default rocscope-out/TIME). The command's output passes
+    through; its exit code is ours. Ctrl-C ends the profiling in order; a second one tells every process
+    to end, a third kills them.
+
+    A vLLM server is waited for until it answers /health, and is ended so that its workers can write
+    what they recorded, which they cannot by default.
+
+    \b
+    Examples:
+      rocscope profile -- python decode.py
+      rocscope profile --duration 30 -- vllm serve MODEL -tp 4
+      rocscope profile --load "vllm bench serve --model MODEL" -- vllm serve MODEL
+      rocscope profile --profiler torch --duration 10 -- vllm serve MODEL
+      rocscope profile --dry-run --gpu MI100 -- vllm serve MODEL
+    """
+    options = _options(out, chosen, as_json=as_json)
+    if dry_run:
+        from rocscope.collectors import live_plan
+
+        planned = live_plan.plan_run(command, options, dry=True).dry(options)
+        click.echo(json.dumps(planned, indent=1) if as_json else _readable(planned))
+        return 0
+    from rocscope import pipeline
+
+    with _shared.progress(enabled=not (quiet or as_json)) as step:
+        done = pipeline.profile(command, options, progress=step, say=_warn)
+    _shared.show(done.analysis, done.paths, as_json=as_json, quiet=quiet)
+    return done.exit_code
+
+
+def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
+    """Check what was given. Raises ``UsageError`` that names the option."""
+    import datetime
+
+    from pydantic import ValidationError
+
+    from rocscope.config import ProfileOptions
+    from rocscope.errors import UsageError
+
+    names = {
+        "duration": "duration_s",
+        "ready_timeout": "ready_timeout_s",
+        "shutdown_timeout": "shutdown_timeout_s",
+    }
+    given = {names.get(name, name): value for name, value in chosen.items()}
+    try:
+        if given["load"] is not None:
+            given["load"] = tuple(shlex.split(given["load"]))
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
+        return ProfileOptions(**given, out=out or Path("rocscope-out") / stamp, output_to_stderr=as_json)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = {field: name for name, field in names.items()}.get(
+            str(first["loc"][0]), str(first["loc"][0])
+        )
+        raise UsageError(
+            f"--{option.replace('_', '-')}: {first['msg'].lower()}", "see rocscope profile --help"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"--load: {error}", "mind the quotes") from error
+
+
+def _warn(message: str) -> None:
+    shown = "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
+    click.echo(click.style("rocscope: ", fg="yellow", bold=True) + shown, err=True)
+
+
+def _readable(planned: dict[str, Any]) -> str:
+    lines = [f"profiler     {planned['profiler']} {planned['profiler_version'] or ''}".rstrip()]
+    lines += [f"note         {note}" for note in planned["notes"]]
+    lines += [f"environment  {name}={shlex.quote(value)}" for name, value in planned["environment"].items()]
+    lines += [f"file         {path}" for path in planned["files"]]
+    lines.append(f"command      {shlex.join(planned['command'])}")
+    return "\n".join(lines)
