@@ -15,6 +15,7 @@ class Operand:
 
     dims: tuple[int, ...]
     dtype: str  # as torch names it: "c10::Half", "float", "" for a scalar
+    strides: tuple[int, ...] | None = None  # in elements, where recorded; 0 repeats an element
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""vLLM's fused GPTQ product (exllama), whose launch tells its shape.
+
+Source: vLLM csrc/quantization/gptq/q_gemm.cu. The grid in workgroups is (ceil(N / 4B), ceil(M / m_count),
+ceil(K / B)), B the workgroup's threads: 128 upstream, 256 in the gfx906 fork, m_count the second template
+argument. M is exact: a call launches whole multiples of m_count, the remainder as a dispatch of its own.
+N and K are known to a block, and exact where just one layer of the served model fits.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from rocscope.kernel_names import short_name
+from rocscope.models.model import Dispatch, Estimate
+from rocscope.models.served import ServedModel
+from rocscope.models.shapes import dtype_of, gemm_shape, packed_gemm_bytes, template_numbers, workgroups
+
+_NAME: Final = re.compile(r"gemm_half_q_half_gptq_([2348])bit_kernel")
+_COLUMNS_A_THREAD: Final = 4
+_BLOCKS: Final = (128, 256)
+_MOST_ROWS: Final = 8  # BLOCK_M_SIZE_MAX
+OPERATOR: Final = re.compile(r"^_C(_\w+)?::gptq_gemm$")
+
+
+class GptqModel:
+    """Least bytes of the fused product, each datum once, and its 2*M*N*K operations.
+
+    Bytes: K*N*b/8 + 2*G*N + G*N*b/8 + 2*M*K + 2*M*N, 4*K more with act-order. The kernel multiplies with
+    packed 16-bit FMA, not with the matrix unit.
+    """
+
+    name = "gptq"
+    help = "fused GPTQ products: M from the launch, N and K from the launch and the served model"
+    families = ("gptq_gemm",)
+
+    def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
+        """Return shape, bytes and FLOPs where all are certain."""
+        name = short_name(dispatch.raw_name)
+        kernel = _NAME.fullmatch(name)
+        if kernel is None:
+            return None
+        bits = int(kernel[1])
+        rows = _rows(dispatch, name)
+        ranges = _ranges(dispatch)
+        if rows is None or ranges is None:
+            return None
+        found = weights(dispatch, served, bits, ranges)
+        if found is None:
+            return None
+        n, k, groups = found.n, found.k, found.groups
+        size = packed_gemm_bytes(rows, n, k, bits, groups) + (4 * k if found.act_order else 0)
+        return Estimate(
+            bytes=size,
+            flops=2.0 * rows * n * k,
+            flops_unit="vector_fp16",
+            problem_shape=gemm_shape(rows, n, k, "fp16", group_size=found.group_size, bits=bits),
+            source=f"M={rows} by the launch, N={n}, K={k} ({found.how}); {bits}-bit weights, scales, zeros "
+            f"of {groups} groups, activations in and out, each once",
+        )
+
+
+def _rows(dispatch: Dispatch, name: str) -> int | None:
+    """Return M: workgroups along y times the rows that each takes."""
+    numbers = template_numbers(dispatch.raw_name, name)
+    grid = workgroups(dispatch)
+    if len(numbers) != 2 or grid is None or not 1 <= numbers[1] <= _MOST_ROWS:
+        return None
+    return grid[1] * numbers[1]
+
+
+def _ranges(dispatch: Dispatch) -> tuple[range, range] | None:
+    """Return where N and K lie."""
+    grid = workgroups(dispatch)
+    if grid is None or dispatch.workgroup is None:
+        return None
+    block, *others = dispatch.workgroup
+    if block not in _BLOCKS or others != [1, 1]:
+        return None
+    return block_range(grid[0], block * _COLUMNS_A_THREAD), block_range(grid[2], block)
+
+
+def block_range(blocks: int, size: int) -> range:
+    """Return the lengths that take ``blocks`` blocks of ``size``."""
+    return range((blocks - 1) * size + 1, blocks * size + 1)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One layer's packed weights, and how they were found."""
+
+    n: int
+    k: int
+    groups: int
+    group_size: int
+    act_order: bool
+    how: str
+
+
+def weights(
+    dispatch: Dispatch, served: ServedModel | None, bits: int, ranges: tuple[range, range]
+) -> Weights | None:
+    """Return the weights with N and K in ``ranges``: the operator's, else the served model's only one."""
+    return _from_operator(dispatch, bits, ranges) or _from_served(served, bits, ranges)
+
+
+def _from_operator(dispatch: Dispatch, bits: int, ranges: tuple[range, range]) -> Weights | None:
+    """Read K, N and the groups off the inputs of ``gptq_gemm(a, qweight, qzeros, scales, g_idx, ..)``."""
+    if not OPERATOR.match(dispatch.operator or "") or len(dispatch.operands) < 5:
+        return None
+    a, packed, _, scales, index = dispatch.operands[:5]
+    if dtype_of(a) != "fp16" or not len(a.dims) == len(packed.dims) == len(scales.dims) == 2:
+        return None
+    k, n, groups = a.dims[1], packed.dims[1], scales.dims[0]
+    if n not in ranges[0] or k not in ranges[1] or packed.dims[0] * 32 != k * bits:
+        return None
+    if not groups or scales.dims[1] != n:
+        return None
+    act_order = index.dims == (k,)
+    return Weights(n, k, groups, -(-k // groups), act_order, f"shapes of {dispatch.operator}")
+
+
+def _from_served(served: ServedModel | None, bits: int, ranges: tuple[range, range]) -> Weights | None:
+    quantization = served.quantization if served else None
+    if served is None or quantization is None or not served.linears_complete or quantization.bits != bits:
+        return None
+    fits = [each for each in served.linears if each.n in ranges[0] and each.k in ranges[1]]
+    groups = quantization.groups(fits[0].k) if fits else None
+    if groups is None or len({(each.n, each.k) for each in fits}) != 1:
+        return None
+    layer = fits[0]
+    size = quantization.group_size or 0
+    how = f"the only layer of the served model that fits: {layer.name}"
+    return Weights(layer.n, layer.k, groups, size if size > 0 else layer.k, quantization.act_order, how)
+
+
+MODEL = GptqModel()

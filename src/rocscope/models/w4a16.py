@@ -1,0 +1,108 @@
+"""Triton products of 16-bit activations with 4-bit weights.
+
+* ``triton_w4a16_gemm_kernel`` (vLLM 0.32 kernels/linear/mixed_precision/triton_w4a16.py): grid
+  (ceil(M / BM), ceil(N / BN)), BM, BN = 32, 64 for M <= 32, 64, 64 for M <= 64, else 128, 128. The launch
+  tells neither M nor K, so the shape comes from the operator's operands alone: [M, K] activations, [K, N / 8]
+  words, [G, N] scales.
+* ``gptq_w4a16_gemv_strided_kernel`` and ``gptq_w4a16_gemv_kernel`` (the recorded decoder's): one row. The
+  first has a workgroup a column, the second one for 256 columns and adds 32-bit partial sums, with
+  workgroups along y that share K. K is taken from the served model where just one layer has that N.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rocscope.kernel_names import short_name
+from rocscope.models.model import Dispatch, Estimate
+from rocscope.models.served import ServedModel
+from rocscope.models.shapes import DTYPES, SERVED_DTYPES, dtype_of, gemm_shape, packed_gemm_bytes, workgroups
+
+_BITS: Final = 4
+_COLUMNS: Final = {"gptq_w4a16_gemv_strided_kernel": 1, "gptq_w4a16_gemv_kernel": 256}  # a workgroup
+_OUT_BYTES: Final = {"gptq_w4a16_gemv_strided_kernel": 2, "gptq_w4a16_gemv_kernel": 4}
+_ZERO_BITS: Final = 16  # the decoder keeps zero points as 16-bit numbers
+_WORD: Final = 8  # weights in an int32
+
+
+class W4A16Model:
+    """Least bytes of the product, each datum once, and its 2*M*N*K operations.
+
+    vLLM's kernel multiplies in ``tl.dot``, so the matrix unit; the one-row kernels with vector FMA in 32 bit.
+    """
+
+    name = "w4a16"
+    help = "Triton 4-bit products: shapes from the operator, or one row and the served model"
+    families = ("gptq_gemm",)
+
+    def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
+        """Return shape, bytes and FLOPs where all are certain."""
+        name = short_name(dispatch.raw_name)
+        if name == "triton_w4a16_gemm_kernel":
+            return _from_operator(dispatch)
+        if name in _COLUMNS:
+            return _one_row(dispatch, served, name)
+        return None
+
+
+def _tiles(m: int, n: int) -> tuple[int, int, int]:
+    rows, columns = (32, 64) if m <= 32 else (64, 64) if m <= 64 else (128, 128)
+    return -(-m // rows), -(-n // columns), 1
+
+
+def _from_operator(dispatch: Dispatch) -> Estimate | None:
+    if len(dispatch.operands) < 3:
+        return None
+    a, weights, scales = dispatch.operands[:3]
+    if dtype_of(a) not in ("fp16", "bf16") or DTYPES.get(weights.dtype, ("", 0))[0] != "int32":
+        return None
+    if not len(a.dims) == len(weights.dims) == len(scales.dims) == 2 or dtype_of(scales) != dtype_of(a):
+        return None
+    (m, k), n, groups = a.dims, weights.dims[1] * _WORD, scales.dims[0]
+    if (
+        weights.dims[0] != k
+        or scales.dims[1] != n
+        or not m
+        or not groups
+        or workgroups(dispatch) != _tiles(m, n)
+    ):
+        return None
+    zeros = [each for each in dispatch.operands[3:] if each.dims == (groups, n // _WORD)]
+    size = packed_gemm_bytes(m, n, k, _BITS, groups, zero_bits=_BITS if zeros else 0)
+    dtype = dtype_of(a) or ""
+    return Estimate(
+        bytes=size,
+        flops=2.0 * m * n * k,
+        flops_unit=f"matrix_{dtype}",
+        problem_shape=gemm_shape(m, n, k, dtype, group_size=-(-k // groups), bits=_BITS),
+        source=f"M={m}, N={n}, K={k}, {groups} groups (shapes of {dispatch.operator}); each datum once",
+    )
+
+
+def _one_row(dispatch: Dispatch, served: ServedModel | None, name: str) -> Estimate | None:
+    quantization = served.quantization if served else None
+    grid = workgroups(dispatch)
+    if served is None or grid is None or quantization is None or not served.linears_complete:
+        return None
+    dtype = SERVED_DTYPES.get(served.dtype or "")
+    if quantization.bits != _BITS or dtype not in ("fp16", "bf16"):
+        return None
+    columns = _COLUMNS[name]
+    fits = {(each.n, each.k) for each in served.linears if -(-each.n // columns) == grid[0]}
+    if len(fits) != 1:
+        return None
+    n, k = fits.pop()
+    groups = quantization.groups(k)
+    if groups is None:
+        return None
+    size = packed_gemm_bytes(1, n, k, _BITS, groups, zero_bits=_ZERO_BITS, out_bytes=_OUT_BYTES[name])
+    return Estimate(
+        bytes=size,
+        flops=2.0 * n * k,
+        flops_unit="vector_fp32",
+        problem_shape=gemm_shape(1, n, k, dtype, group_size=quantization.group_size, bits=_BITS),
+        source=f"M=1 by the kernel, N={n} by the launch, K={k}: the only layer that fits; each datum once",
+    )
+
+
+MODEL = W4A16Model()
