@@ -160,19 +160,19 @@ def _same_between(codes: NDArray[np.int64], at: NDArray[np.int64]) -> bool:
     return bool(np.all(body == body[0]))
 
 
-def decode_periods(capture: Capture, gpu: int, signature: str | None = None) -> dict[str, Periods]:
-    """Return start-to-start times of consecutive steps with the same annotation, by annotation.
+def decode_periods(capture: Capture, gpu: int) -> dict[str, Periods]:
+    """Return start-to-start times of neighbouring steps with the same annotation, by annotation.
 
-    Only steps that follow a step of the same kind count, so that a change of batch is no period.
+    Steps of prefill alone are left out. A step that another kind follows gives no period.
     """
     frame = annotated(capture)
-    frame = frame[(frame["gpu"] == gpu) & frame["on_gpu"].astype(bool) & (frame["phase"] != "prefill")]
+    frame = frame[(frame["gpu"] == gpu) & frame["on_gpu"].astype(bool)]
     found: dict[str, Periods] = {}
     name, start = frame["name"].to_numpy(), frame["start_ns"].to_numpy(dtype=np.int64)
-    follows = np.flatnonzero(name[1:] == name[:-1]) if len(name) > 1 else np.empty(0, np.int64)
+    decodes = (frame["phase"] != "prefill").to_numpy(dtype=bool)
+    follows = np.flatnonzero((name[1:] == name[:-1]) & decodes[1:]) if len(name) else np.empty(0, np.int64)
     for each in sorted(set(name[follows])):
-        if signature in (None, each):
-            at = follows[name[follows] == each]
-            lengths = (start[at + 1] - start[at]) * 1e-9
-            found[each] = Periods(gpu, lengths, f"start to start of annotated steps {each}", each)
+        at = follows[name[follows] == each]
+        lengths = (start[at + 1] - start[at]) * 1e-9
+        found[each] = Periods(gpu, lengths, f"start to start of annotated steps {each}", each)
     return found
