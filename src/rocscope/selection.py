@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from rocscope.errors import InputError
 _STEPS: Final = tuple(  # vLLM's own before the PyTorch profiler's, what the GPU did before its launch
     (prefix, kind) for prefix in ("execute_", "ProfilerStep#") for kind in ("gpu_annotation", "annotation")
 )
-_Mask = pa.Array | pa.ChunkedArray
+_Mask: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
 def select(capture: Capture, options: AnalyzeOptions) -> Capture:

@@ -96,8 +96,9 @@ def write(path: Path, runs: Sequence[Run], *, shared: bool = False, views: bool 
 
 
 def _create(db: sqlite3.Connection, suffix: str, layout: str) -> None:
+    kernel = f"{PLACE[layout]}kernel_id INTEGER, dispatch_id INTEGER, {LAUNCH}"
     data = {
-        "kernel_dispatch": f"{OWNER[layout]}, {PLACE[layout]}kernel_id INTEGER, dispatch_id INTEGER, {LAUNCH}",
+        "kernel_dispatch": f"{OWNER[layout]}, {kernel}",
         "memory_copy": f"{OWNER[layout]}, {STREAM[layout]}{COPY}",
         "region": f"{OWNER[layout]}, name_id INTEGER, event_id INTEGER",
     }

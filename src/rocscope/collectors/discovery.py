@@ -70,8 +70,7 @@ def load(paths: Sequence[Path], *, progress: Progress | None = None) -> Capture:
             )
         return Capture.load(saved[0])
     builder = CaptureBuilder()
-    found = _without_duplicates(_recognised(paths, builder), builder)
-    _read_all(found, builder, progress or (lambda _: None))
+    _read_all(_recognised(paths, builder), builder, progress or (lambda _: None))
     return _finish(builder)
 
 
@@ -194,60 +193,83 @@ def _note_temporary(folder: Path, where: Path, builder: CaptureBuilder) -> None:
         )
 
 
-def _without_duplicates(found: list[_Found], builder: CaptureBuilder) -> list[_Found]:
-    """Leave out files that hold again what a better file of the same run holds: see ``reader.CONTENT``."""
-    runs: dict[tuple[Path, str], list[_Found]] = {}
-    for each in found:
-        stem = stems.split(each.source.path.name)[0]
-        runs.setdefault((each.source.path.parent.resolve(), stem), []).append(each)
-    kept: list[_Found] = []
-    for run in runs.values():
-        told = [(each, each.content) for each in run]
-        held = [(each, what) for each, what in told if what != "description"]
-        kept += [each for each, what in told if what == "description"]
-        if not held:
-            continue
-        best, what = min(held, key=lambda pair: (_PREFERENCE.index(pair[1]), pair[0].reader.order))
-        for each, holds in held:
-            totals = holds == "aggregate" and what in ("dispatches", "counters")
-            if each.bundle == best.bundle and not totals:
-                kept.append(each)
-            else:
-                builder.notice(
-                    "duplicate-format",
-                    f"{each.source.name} is left out: {best.source.name} holds the same run",
-                    each.source.name,
-                )
-    return kept
+def _choose(run: list[_Found]) -> tuple[list[_Found], list[_Found]]:
+    """Return which files of one run to read, the best of them first, and which hold the same again.
+
+    See :data:`rocscope.collectors.reader.CONTENT`.
+    """
+    told = [(each, each.content) for each in run]
+    chosen = [each for each, what in told if what == "description"]
+    held = [(each, what) for each, what in told if what != "description"]
+    if not held:
+        return chosen, []
+    held.sort(key=lambda pair: (_PREFERENCE.index(pair[1]), pair[0].reader.order, pair[0].source.name))
+    best, what = held[0]
+    left = []
+    for each, holds in held:
+        totals = holds == "aggregate" and what in ("dispatches", "counters")
+        if each.bundle == best.bundle and not totals:
+            chosen.append(each)
+        else:
+            left.append(each)
+    return chosen, left
 
 
 def _read_all(found: list[_Found], builder: CaptureBuilder, progress: Progress) -> None:
-    found.sort(key=lambda each: (each.reader.order, each.source.name))
-    failed: list[RocscopeError] = []
+    """Read the best files of each run, the others of a run only where none of the best can be used."""
+    grouped: dict[tuple[Path, str], list[_Found]] = {}
     for each in found:
-        source = each.source
-        progress(f"reading {source.name} ({each.reader.name})")
-        mark = builder.mark()
-        try:
-            each.reader.read(source, builder)
-        except InputError as error:
-            if len(found) == 1:
-                raise
-            failed.append(error)
-            builder.rollback(mark)
-            builder.notice("unreadable-file", error.message, source.name)
-            builder.drop("unreadable files", 1, source.name)
-            continue
-        with source.path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        builder.sources.append(
-            Record(path=source.name, format=each.reader.name, size_bytes=source.size_bytes, sha256=digest)
-        )
-        del mark  # it holds on to the rows of the files before this one
-    if failed and len(failed) == len(found):
+        stem = stems.split(each.source.path.name)[0]
+        grouped.setdefault((each.source.path.parent.resolve(), stem), []).append(each)
+    runs = list(grouped.values())
+    failed: list[RocscopeError] = []
+    used: set[Path] = set()
+    while runs:
+        choices = [_choose(run) for run in runs]
+        files = [each for chosen, _ in choices for each in chosen]
+        for each in sorted(files, key=lambda each: (each.reader.order, each.source.name)):
+            error = _read_one(each, builder, progress)
+            if error is None:
+                used.add(each.source.path)
+            elif len(found) == 1:
+                raise error
+            else:
+                failed.append(error)
+        runs = []
+        for chosen, left in choices:
+            good = [each for each in chosen if each.source.path in used and each.content != "description"]
+            if left and not good:
+                runs.append(left)
+            for each in left if good else ():
+                builder.notice(
+                    "duplicate-format",
+                    f"{each.source.name} is left out: {good[0].source.name} holds the same run",
+                    each.source.name,
+                )
+    if failed and not used:
         raise InputError(
-            f"none of {len(found)} files can be used; the first: {failed[0].message}", failed[0].hint
+            f"none of {len(failed)} files can be used; the first: {failed[0].message}", failed[0].hint
         )
+
+
+def _read_one(each: _Found, builder: CaptureBuilder, progress: Progress) -> InputError | None:
+    """Read one file; return the error where nothing of it can be used, the builder being as before."""
+    source = each.source
+    progress(f"reading {source.name} ({each.reader.name})")
+    mark = builder.mark()
+    try:
+        each.reader.read(source, builder)
+    except InputError as error:
+        builder.rollback(mark)
+        builder.notice("unreadable-file", error.message, source.name)
+        builder.drop("unreadable files", 1, source.name)
+        return error
+    with source.path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    builder.sources.append(
+        Record(path=source.name, format=each.reader.name, size_bytes=source.size_bytes, sha256=digest)
+    )
+    return None
 
 
 def _finish(builder: CaptureBuilder) -> Capture:

@@ -131,6 +131,8 @@ class _Counters:
             for piece in builder.dispatch_ids(index, int(each)):
                 new[mine] &= ~np.isin(ids[mine], piece.to_numpy())
         own = own.filter(pa.array(new))
+        if not own.num_rows:
+            return
         times = _times(source, own, builder) if "starttimestamp" in own.column_names else {}
         builder.append(
             "dispatches",
