@@ -34,18 +34,17 @@ def add_rows(builder: CaptureBuilder, events: EventColumns, where: Devices, sour
     """Add the dispatches and spans of one trace to ``builder``."""
     names = pa.array(list(events.names), type=pa.string())
     spans = events.spans.finish()
-    device = events.device.finish()
-    if device:
-        host = _host_side(events, spans)
+    device = events.device.finish("correlation")
+    host = _host_side(events, spans)
+    if len(device["correlation"]):
         call, operator = link(device, host.calls, host.operators, host.replays)
-        grid = _grid(events, device, picked(host.calls["name"], call), amd=where.amd)
         launched = {
-            "grid": grid,
+            "grid": _grid(events, device, picked(host.calls["name"], call), amd=where.amd),
             "operator": picked(host.operators["name"], operator),
             "shape": picked(host.operators["shape"], operator),
         }
         _add_dispatches(builder, events, where, {**device, **launched}, names)
-        _tell_lost_replays(builder, device["correlation"], host, source)
+    _tell_lost_replays(builder, device["correlation"], host, source)
     if spans:
         _add_spans(builder, events, where, spans, names)
 
