@@ -12,7 +12,8 @@ from typing import Any, Final
 from rocscope.findings import Analysis, GpuSummary, KernelFinding
 from rocscope.reports import figures, summary
 from rocscope.reports.palette import colour
-from rocscope.reports.text import shorten, visible
+from rocscope.reports.text import shorten
+from rocscope.untrusted import visible
 
 MAX_POINTS: Final = 400
 MAX_NAMED: Final = 4

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Final
 
 from rocscope.findings import Analysis, KernelFinding
-from rocscope.reports.text import spreadsheet
+from rocscope.untrusted import spreadsheet
 
 Cell = str | int | float | None
 _PLAIN: Final = (  # columns that are fields of KernelFinding, with its units

@@ -6,13 +6,13 @@ import base64
 import hashlib
 import re
 from functools import cache
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Final
 
-from rocscope import __version__
 from rocscope.findings import Analysis, KernelFinding, Target
 from rocscope.reports import charts, figures, palette, summary
-from rocscope.reports.text import shorten, visible
+from rocscope.reports.text import shorten
+from rocscope.untrusted import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,7 +43,7 @@ class _Html:
                 summary=summary,
                 figures=figures,
                 colour=palette.colour,
-                version=__version__,
+                version=metadata.version("rocscope"),
                 families=_families(analysis),
                 targets=[_target(t, _widest(analysis)) for t in analysis.targets],
                 kernels=[_kernel(k, i) for i, k in enumerate(_by_time(analysis)[:MAX_KERNELS])],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Final
 
-from rocscope.findings import Analysis
+from rocscope.findings import Analysis, KernelFinding
 from rocscope.reports import figures, summary
-from rocscope.reports.text import shorten, visible
+from rocscope.reports.text import shorten
+from rocscope.untrusted import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -119,7 +120,7 @@ def _kernels(analysis: Analysis, width: int) -> Table:
     table.add_column("sure", no_wrap=True)
     for kernel in analysis.kernels[:MAX_KERNELS]:
         title = _cell(shorten(visible(kernel.kernel), width))
-        title.append(f"\n  {shorten(visible(summary.shape(kernel)), width - 2)}", style="dim")
+        title.append(f"\n  {_shape(kernel, width - 2)}", style="dim")
         table.add_row(
             title,
             _cell(figures.nanoseconds(kernel.mean_ns)),
@@ -132,6 +133,14 @@ def _kernels(analysis: Analysis, width: int) -> Table:
     if len(analysis.kernels) > MAX_KERNELS:
         table.caption = f"{len(analysis.kernels) - MAX_KERNELS} more kernels left out"
     return table
+
+
+def _shape(kernel: KernelFinding, width: int) -> str:
+    """Return the problem shape, else grid and workgroup, cut at its end: the sizes come first."""
+    launch = kernel.launch_shape
+    shape = f"{figures.extent(launch.grid)} / {figures.extent(launch.workgroup)}"
+    text = visible(summary.problem_shape(kernel) if kernel.problem_shape else shape)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _targets(analysis: Analysis) -> list[RenderableType]:

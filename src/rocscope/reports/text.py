@@ -1,32 +1,18 @@
-"""Text from a recording is untrusted: made harmless and short here, for every format alike."""
+"""Names and sentences from a recording, cut and escaped for Markdown and for tables."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
+
+from rocscope.untrusted import visible
+
+__all__ = ["code", "markdown", "shorten", "visible"]
 
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
 _MENTION: Final = re.compile(r"([@#])(?=\w)")
+UNNAMED: Final = "(unnamed)"
 _BLOCK_START: Final = re.compile(r"^(\s*)([#>+=-]|\d+[.)])")
-
-
-def visible(text: str) -> str:
-    """Show what would act instead of being read: control, bidirectional and zero-width characters.
-
-    They come back as ``\\x1b`` or ``\\u202e``; a line break becomes a space.
-    """
-    return "".join(
-        c
-        if not unicodedata.category(c).startswith(("C", "Zl", "Zp"))
-        else (" " if c in "\n\r\t" else _escaped(c))
-        for c in text
-    )
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def shorten(text: str, width: int) -> str:
@@ -53,14 +39,3 @@ def code(text: str, width: int = 60, *, in_table: bool = False) -> str:
     pad = " " if longest else ""
     span = f"{fence}{pad}{text}{pad}{fence}"
     return span.replace("|", "\\|") if in_table else span
-
-
-UNNAMED: Final = "(unnamed)"
-
-
-def spreadsheet(text: str) -> str:
-    """Neutralise text that a spreadsheet would run as a formula: a quote in front.
-
-    Applies to a first character of ``= + - @``, tab or carriage return, also after blanks.
-    """
-    return f"'{text}" if text.lstrip()[:1] in set("=+-@") or text[:1] in set("\t\r\n") else text

@@ -1,0 +1,1 @@
+"""Exports: each writes a capture for another tool. One file a format."""
