@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from rocscope.collectors.builder import CaptureBuilder
+from rocscope.collectors.salvage import SalvagedStream
 from rocscope.collectors.source import Source
 from rocscope.tables import TEXT
 
@@ -113,7 +113,9 @@ def _read(
     }
     batches: list[pa.RecordBatch] = []
     # Arrow's own file, where it will do: through a Python file each block would be copied once more.
-    with source.stream() if source.compressed else pa.OSFile(str(source.path)) as stream:
+    with source.stream() if source.compressed else pa.OSFile(str(source.path)) as raw:
+        # Arrow reads ahead: an error of a cut gzip would cost the rows that precede it.
+        stream = SalvagedStream(raw) if source.compressed else raw
         try:
             with pacsv.open_csv(stream, **options) as reader:
                 batches.extend(convert(batch, types) for batch in reader)
@@ -122,8 +124,10 @@ def _read(
                 raise
             if "skip initial" not in str(error):  # else nothing but the header
                 _cut(source, builder, batches, str(error))
-        except (EOFError, OSError, zlib.error) as error:
+        except OSError as error:
             _cut(source, builder, batches, str(error))
+        if isinstance(stream, SalvagedStream) and stream.damage:
+            _cut(source, builder, batches, stream.damage)
     if malformed:
         lost = sum(lines for _, lines in malformed)
         builder.drop("malformed rows", lost, source.name)

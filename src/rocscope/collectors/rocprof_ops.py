@@ -38,7 +38,7 @@ class OpRows:
         self._ready: list[tuple[int, dict[str, Any]]] = []
         self.rows = 0
 
-    def add(self, batch: pa.RecordBatch | pa.Table) -> None:
+    def add(self, batch: pa.Table) -> None:
         """Take a batch; rows that end before they begin are left out and counted."""
         batch, lost = _forward(batch)
         self._negative += lost
@@ -86,7 +86,7 @@ class ApiRows:
         self._negative = 0
         self._ready: list[tuple[int, dict[str, Any]]] = []
 
-    def add(self, batch: pa.RecordBatch | pa.Table) -> None:
+    def add(self, batch: pa.Table) -> None:
         """Take a batch; calls that end before they begin are left out and counted."""
         batch, lost = _forward(batch)
         self._negative += lost
@@ -114,7 +114,7 @@ class ApiRows:
         return self._builder.process(self._pid if pid is None else pid)
 
 
-def _forward(batch: pa.RecordBatch | pa.Table) -> tuple[pa.RecordBatch | pa.Table, int]:
+def _forward(batch: pa.Table) -> tuple[pa.Table, int]:
     """Return the rows that have times and end no earlier than they begin, and how many were left out."""
     begin, end = batch.column("begin"), batch.column("end")
     fine = pc.fill_null(pc.and_(pc.greater(begin, 0), pc.greater_equal(end, begin)), False)

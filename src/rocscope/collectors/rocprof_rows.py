@@ -60,11 +60,16 @@ class DispatchRows:
         self._ready: list[tuple[str, int, dict[str, Any]]] = []
         self._found: Counter[str] = Counter()
         self._apart_ns = 0
+        self._seen = 0
         self.rows = 0
         self.nodes: set[int] = set()
 
-    def add(self, batch: pa.RecordBatch | pa.Table) -> None:
+    def add(self, batch: pa.Table) -> None:
         """Take a batch; columns that are absent are null in the capture."""
+        if "dispatch_id" not in batch.schema.names:  # the JSON lacks Index, which counts the rows
+            numbered = pa.array(range(self._seen, self._seen + batch.num_rows), pa.int64())
+            batch = batch.append_column("dispatch_id", numbered)
+        self._seen += batch.num_rows
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         begin, end = self._times(columns, batch.num_rows)
         backwards = pc.fill_null(pc.less(end, begin), False)
@@ -101,7 +106,7 @@ class DispatchRows:
             known = columns["correlation_id"]
             ready["correlation_id"] = pc.if_else(pc.equal(known, 0), None, known)
         self._ready.append(("dispatches", rows, ready))
-        if "dispatch_id" in columns and self._counters:
+        if self._counters:
             self._add_counters(columns, process, gpu)
 
     def commit(self) -> None:

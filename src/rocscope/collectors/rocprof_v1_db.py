@@ -8,6 +8,7 @@ are asked for by type.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from rocscope.errors import InputError
 _SPAN_TABLES: Final = {"HIP": "api", "HSA": "api", "rocTX": "annotation"}
 _OP_TABLES: Final = ("OPS", "COPY")
 _TRACE_TABLES: Final = (*_OP_TABLES, *_SPAN_TABLES)
+_KERN_TABLE: Final = re.compile(rb'CREATE TABLE "?KERN"?[ (]')
 _KERNEL_TABLES: Final = ("KERN", "A")
 _OP_ROLES: Final = {
     "name": "kernel",
@@ -64,7 +66,7 @@ class RocprofV1DbReader:
         """Tell by the tables; a gzip is unpacked to look."""
         if not source.is_sqlite or b"rocpd" in source.head:
             return False
-        if b"CREATE TABLE KERN" in source.head:  # the usual case, without unpacking a gzip
+        if _KERN_TABLE.search(source.head):  # the usual case, without unpacking a gzip
             return True
         try:
             with _connection(source) as connection:
@@ -156,7 +158,7 @@ class _Database:
         query = f'SELECT count(*) AS "count" FROM {_quoted(table)}'  # noqa: S608  # a name of ours, quoted
         return int(next(self._batches(query)).column(0)[0].as_py())
 
-    def _batches(self, query: str) -> Iterator[pa.RecordBatch]:
+    def _batches(self, query: str) -> Iterator[pa.Table]:
         with self.connection.cursor() as cursor:
             cursor.execute(query)
             try:
@@ -188,7 +190,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _typed(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _typed(batch: pa.RecordBatch) -> pa.Table:
     """A column without a value has no type of its own in SQLite: give each the one it should have."""
     columns = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -197,7 +199,7 @@ def _typed(batch: pa.RecordBatch) -> pa.RecordBatch:
             columns.append(pa.nulls(len(column), wanted))
         else:
             columns.append(column if column.type == wanted else pc.cast(column, wanted))
-    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+    return pa.Table.from_arrays(columns, names=batch.schema.names)
 
 
 @contextmanager
