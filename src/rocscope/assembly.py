@@ -18,6 +18,7 @@ from rocscope.findings import (
     Occupancy,
     Quantity,
     Target,
+    Warned,
 )
 from rocscope.study import Study
 
@@ -38,6 +39,30 @@ def analysis(study: Study, targets: list[Target], not_evaluated: list[NotEvaluat
         serving=study.serving,
         telemetry=study.telemetry,
         not_evaluated=[*study.not_evaluated, *not_evaluated],
+    )
+
+
+def without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
+    """Return the analysis of a capture for which no device data was collected: what is known beside it.
+
+    It needs none of the libraries that tables of kernels do, so that a run without a profiler ends fast.
+    """
+    manifest = capture.manifest
+    warnings = [Warned(code="no-gpu-kernels", message="no GPU kernels in this recording")]
+    warnings += [Warned(code=each.code, message=each.message) for each in manifest.notices]
+    return Analysis(
+        capture=_info(capture, options),
+        integrity=Integrity(
+            labelled_time_frac=None,
+            classified_time_frac=None,
+            dispatches=0,
+            dropped=[Drop(reason=each.reason, count=each.count) for each in manifest.dropped],
+            warnings=warnings,
+        ),
+        gpus=[],
+        families=[],
+        kernels=[],
+        targets=[],
     )
 
 

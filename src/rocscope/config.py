@@ -44,6 +44,7 @@ class ProfileOptions(_Options):
     gpu: str | None = None  # name in the GPU table
     model: Path | None = None  # config.json of the served model, or its folder
     tp: int | None = Field(default=None, ge=1)
+    every_report: bool = True  # False: without device data, only those that need no charts
     output_to_stderr: bool = False  # the command's stdout goes to our stderr, where ours carries JSON
 
 

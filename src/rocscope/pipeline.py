@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocscope import assembly, hardware, metrics, ranking
-from rocscope import comparison as _comparison
+from rocscope import assembly, hardware
 from rocscope.capture import Capture, is_capture
-from rocscope.comparison import Comparison
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, UsageError
 from rocscope.findings import Analysis
 from rocscope.study import Study
 
 if TYPE_CHECKING:
+    from rocscope.comparison import Comparison
     from rocscope.models.served import ServedModel
+    from rocscope.reports.report import Report
 
 __all__ = [
     "Comparison",
@@ -65,10 +65,22 @@ def profile(
     capture = recorded.capture
     (progress or (lambda _: None))("analysing")
     wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
-    analysis = analyze_capture(capture, live.only_window(capture, wanted), progress)
-    paths = write_reports(analysis, capture, options.out)
+    if capture.manifest.profiler == "none":
+        analysis = assembly.without_kernels(capture, wanted)
+        paths = write_reports(analysis, capture, options.out, chosen=_plain_reports(options))
+    else:
+        analysis = analyze_capture(capture, live.only_window(capture, wanted), progress)
+        paths = write_reports(analysis, capture, options.out)
     paths |= {path.name: path for path in recorded.logs}
     return Profiled(capture, analysis, recorded.exit_code, paths, recorded.lost)
+
+
+def __getattr__(name: str) -> Any:  # a class, imported when asked for
+    if name == "Comparison":
+        from rocscope.comparison import Comparison
+
+        return Comparison
+    raise AttributeError(f"module 'rocscope.pipeline' has no attribute {name!r}")
 
 
 def load(*paths: str | os.PathLike[str], progress: Progress | None = None) -> Capture:
@@ -100,7 +112,7 @@ def analyze_capture(
     capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
 ) -> Analysis:
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
-    from rocscope import selection, taxonomy
+    from rocscope import metrics, ranking, selection, taxonomy
     from rocscope.analyzers import runner
     from rocscope.models import apply
 
@@ -132,35 +144,50 @@ def compare(
     **chosen: Any,
 ) -> Comparison:
     """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`."""
+    from rocscope import comparison
+
     wanted = _options(options, chosen)
     sides = []
     for recording in (base, new):
         capture = _capture((recording,), None)
         served = _served(capture, wanted)
         sides.append(
-            _comparison.Side(
+            comparison.Side(
                 capture=capture,
                 analysis=analyze_capture(capture, wanted),
                 model=capture.manifest.model,
                 tp=wanted.tp or capture.manifest.model_tp or (served.tp if served else None),
             )
         )
-    return _comparison.compare(*sides)
+    return comparison.compare(*sides)
 
 
-def write_reports(analysis: Analysis, capture: Capture, out: Path) -> dict[str, Path]:
-    """Write every report and the capture into ``out``; return what was written, by name.
+def _plain_reports(options: ProfileOptions) -> tuple[Report, ...] | None:
+    """Where no device data was asked for and no folder named, the reports that need no charts."""
+    if options.every_report:
+        return None
+    from rocscope.reports import contract, markdown
+
+    return (contract.REPORT, markdown.REPORT)
+
+
+def write_reports(
+    analysis: Analysis, capture: Capture, out: Path, *, chosen: Sequence[Report] | None = None
+) -> dict[str, Path]:
+    """Write every report, or those ``chosen``, and the capture into ``out``; return what was written, by name.
 
     Each file is complete or absent, also after a crash; earlier reports and an earlier capture of the same
     folder are replaced. Raises :class:`InputError` where ``out`` cannot be written.
     """
-    from rocscope.reports.report import reports
+    if chosen is None:
+        from rocscope.reports.report import reports
 
+        chosen = tuple(reports().values())
     written = {}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, report in reports().items():
-            written[name] = _write(out / report.filename, report.render(analysis))
+        for report in chosen:
+            written[report.name] = _write(out / report.filename, report.render(analysis))
         written["capture"] = _replace_capture(capture, out / "capture")
     except OSError as error:
         raise InputError(

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from array import array
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -72,8 +73,6 @@ def _exit_code(outcome: Outcome, lost: list[str]) -> int:
 
 def _read(outcome: Outcome, progress: Progress, lost: list[str]) -> Capture:
     """Read the profiler's files; where there are none or they are broken, an empty capture that says so."""
-    from rocscope.collectors import discovery
-
     run = outcome.run
     paths = run.backend.outputs(run.request)
     if run.backend.name == "none":
@@ -84,6 +83,8 @@ def _read(outcome: Outcome, progress: Progress, lost: list[str]) -> Capture:
         capture = _empty(run.backend.name)
         capture.notice("no-device-data", f"{run.backend.name} left no device data to read")
         return capture
+    from rocscope.collectors import discovery
+
     progress(f"reading {len(paths)} files of {run.backend.name}")
     try:
         capture = discovery.load(paths, progress=progress)
@@ -195,18 +196,21 @@ def _span(capture: Capture) -> tuple[int, int] | None:
 
 
 def _samples(outcome: Outcome, shift: int) -> pa.Table:
+    """Make the table from the sampler's arrays as they lie in memory.
+
+    ``pa.array`` would do too, but it imports pandas to look for its types, half a second for a short run.
+    """
     assert outcome.sampler is not None  # noqa: S101  # the caller looked
     times, subjects, subject, metrics, metric, values = outcome.sampler.columns()
-    return tables.conform(
-        "samples",
-        {
-            "time_ns": pa.array(_shifted(times, shift), pa.int64()),
-            "source": pa.scalar("host"),
-            "subject": _dictionary(subject, subjects),
-            "metric": _dictionary(metric, metrics),
-            "value": pa.array(values, pa.float64()),
-        },
-        len(times),
+    return pa.Table.from_arrays(
+        [
+            _numbers(_shifted(times, shift), pa.int64()),
+            _dictionary(array("i", bytes(4 * len(times))), ["host"]),
+            _dictionary(subject, subjects),
+            _dictionary(metric, metrics),
+            _numbers(values, pa.float64()),
+        ],
+        schema=tables.SAMPLES,
     )
 
 
@@ -214,5 +218,14 @@ def _shifted(times: array[int], shift: int) -> array[int]:
     return times if not shift else array("q", (each + shift for each in times))
 
 
-def _dictionary(index: object, names: list[str]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), pa.array(names, pa.string()))
+def _numbers(values: array[int] | array[float], kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _dictionary(index: array[int], names: list[str]) -> pa.Array:
+    encoded = [name.encode("utf-8", "replace") for name in names]
+    offsets = array("i", [0, *accumulate(map(len, encoded))])
+    text = pa.Array.from_buffers(
+        pa.string(), len(names), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    )
+    return pa.DictionaryArray.from_arrays(_numbers(index, pa.int32()), text)

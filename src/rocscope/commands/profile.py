@@ -115,7 +115,12 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
         if given["load"] is not None:
             given["load"] = tuple(shlex.split(given["load"]))
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
-        return ProfileOptions(**given, out=out or Path("rocscope-out") / stamp, output_to_stderr=as_json)
+        return ProfileOptions(
+            **given,
+            out=out or Path("rocscope-out") / stamp,
+            every_report=out is not None,
+            output_to_stderr=as_json,
+        )
     except ValidationError as error:
         first = error.errors()[0]
         option = {field: name for name, field in names.items()}.get(
