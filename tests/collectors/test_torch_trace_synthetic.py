@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,25 @@ def test_gzip_is_read_alike(tmp_path: Path) -> None:
     packed = tmp_path / "b.json.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert read(path).dispatches.equals(read(packed).dispatches)
+
+
+@pytest.mark.parametrize("how", ["cut", "spoilt"])
+def test_a_damaged_gzip_gives_what_was_before(tmp_path: Path, how: str) -> None:
+    rng = random.Random(0)
+    events = [kernel(f"k{rng.random()}") for _ in range(4000)]
+    packed = bytearray(gzip.compress(write(tmp_path / "a.json", events).read_bytes()))
+    half = len(packed) // 2
+    if how == "cut":
+        del packed[half:]
+    else:
+        packed[half : half + 400] = bytes(range(200)) * 2
+    path = tmp_path / "b.json.gz"
+    path.write_bytes(packed)
+    capture = read(path)
+    names = [row["kernel"] for row in dispatches(capture)]
+    assert 1000 < len(names) < 3000
+    assert names[:1000] == [each["name"] for each in events[:1000]]
+    assert [notice.code for notice in capture.manifest.notices] == ["truncated-file"]
 
 
 KINETO_LATE = {"schemaVersion": 1, "distributedInfo": {"pad": "x" * 70000}, "traceEvents": []}

@@ -53,7 +53,7 @@ class Rocprofv3JsonReader:
 
         A file that is cut off gives the records before the cut, and a notice.
         """
-        with source.local() as path, JsonStream.open(path, source.name) as text:
+        with source.local(salvage=True) as path, JsonStream.open(path, source.name) as text:
             for key in text.members():
                 if key == "rocprofiler-sdk-tool":
                     for _ in text.items():

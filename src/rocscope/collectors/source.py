@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from rocscope.collectors.salvage import SalvagedStream
 from rocscope.errors import InputError
 
 HEAD_BYTES: Final = 1 << 16
@@ -74,10 +76,11 @@ class Source:
                 yield plain
 
     @contextmanager
-    def local(self) -> Iterator[Path]:
+    def local(self, *, salvage: bool = False) -> Iterator[Path]:
         """Give a path to the inflated content: the file itself, or a temporary copy while in the block.
 
-        Raises :class:`InputError` for a damaged gzip or one that inflates beyond all reason.
+        With ``salvage`` a damaged gzip gives what precedes the damage. Raises :class:`InputError` for a
+        damaged gzip otherwise, and for one that inflates beyond all reason.
         """
         if not self.compressed:
             yield self.path
@@ -87,7 +90,8 @@ class Source:
             free = shutil.disk_usage(copy.name).free
             written = 0
             try:
-                with gzip.open(self.path, "rb") as stream:
+                with gzip.open(self.path, "rb") as inflated:
+                    stream = SalvagedStream(inflated) if salvage else inflated
                     while chunk := stream.read(1 << 20):
                         written += len(chunk)
                         if written > min(limit, free // 2):
@@ -95,7 +99,7 @@ class Source:
                                 f"{self.path}: inflates to more than {written >> 20} MiB", "unpack it by hand"
                             )
                         copy.write(chunk)
-            except (EOFError, OSError, gzip.BadGzipFile) as error:
+            except (EOFError, OSError, zlib.error) as error:
                 raise InputError(f"{self.path}: damaged gzip ({error})", "copy the file again") from error
             copy.flush()
             yield Path(copy.name)

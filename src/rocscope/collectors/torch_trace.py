@@ -98,7 +98,7 @@ class TorchTraceReader:
     def read(self, source: Source, builder: CaptureBuilder) -> None:
         """Add the trace's GPU activities and host events; see :class:`rocscope.collectors.reader.Reader`."""
         events, header = EventColumns(), _Header()
-        with source.local() as path, JsonStream.open(path, source.name) as text:
+        with source.local(salvage=True) as path, JsonStream.open(path, source.name) as text:
             if text.peek() == b"[":
                 _read_events(text, events)
             else:
