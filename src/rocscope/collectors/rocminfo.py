@@ -147,6 +147,8 @@ def agents_beside(source: Source) -> list[Agent]:
 def _inflated(path: Path, limit: int, *, tail: bool = False) -> str:
     """Return the text of a file, or its last 4 MiB; nothing of a file that cannot be read."""
     try:
+        if not path.is_file():  # a pipe of that name would be waited for
+            return ""
         with path.open("rb") as stream:
             compressed = stream.read(2) == GZIP_MAGIC
             if tail and not compressed:

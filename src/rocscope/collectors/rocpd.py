@@ -46,8 +46,9 @@ class _Rocpd:
         """Add dispatches, counters, copies and host calls of each run in the file."""
         builder.manifest.setdefault("profiler", "rocprofv3")
         with source.local() as path, Store.open(path, source) as store:
-            for tables in store.runs():
-                _Run(source, store, tables, builder).read()
+            runs = [_Run(source, store, tables, builder) for tables in store.runs()]
+            if not any([run.read() for run in runs]):  # each is to be read
+                read_view(source, store, runs[0].host if runs else "", builder)
 
 
 class _Run:
@@ -61,8 +62,8 @@ class _Run:
         names = ("id", "type", "absolute_index", "logical_index", "name", "product_name", "extdata")
         self.agents = {row["id"]: row for row in self._rows("info_agent", *names)}
 
-    def read(self) -> None:
-        """Add everything; all tables are fetched before the first row is added."""
+    def read(self) -> bool:
+        """Add everything and tell whether the tables are laid out as known."""
         launch = {
             **{f"workgroup_{axis}": f"K.workgroup_size_{axis}" for axis in _AXES},
             **{f"grid_{axis}": f"K.grid_size_{axis}" for axis in _AXES},
@@ -75,7 +76,7 @@ class _Run:
         }
         kernels = self.store.timed(self.tables, "kernel_dispatch", launch)
         if kernels is None:
-            return read_view(self.source, self.store, self.host, self.builder)
+            return False
         ends = {name: f"K.{name}" for name in ("dst_agent_id", "src_agent_id", "size", "name_id")}
         copies = self.store.timed(self.tables, "memory_copy", {**ends, "correlation": "E.stack_id"})
         calls = {
@@ -94,7 +95,7 @@ class _Run:
             self._copies(copies, index)
         if regions is not None and regions.num_rows:
             self._regions(regions)
-        return None
+        return True
 
     def _rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
         return self.store.rows(self.tables, table, columns)

@@ -139,9 +139,32 @@ class Store:
             return None
         joins += self._join(run, "event", "E", "event_id")
         select |= wanted
-        shown = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in select.items())
         where, values = self._of(run, table, "K.")
-        return self.arrow(f"SELECT {shown} FROM {quoted(table)} K{joins}{where}", values)  # noqa: S608
+        rest = f" FROM {quoted(table)} K{joins}{where}"
+        return self._integers(select, rest, values)
+
+    def _integers(self, select: dict[str, str], rest: str, values: Sequence[str]) -> pa.Table:
+        """Run a query whose columns, other than ``message``, are integers; what is none becomes null.
+
+        SQLite lets any column hold anything. Looking at the type of each value takes a quarter more time,
+        so that is done only where the first try shows the need.
+        """
+        import adbc_driver_manager.dbapi as adbc
+
+        def query(form: str) -> pa.Table:
+            shown = (
+                f"{sql if name == 'message' else form.format(sql)} AS {quoted(name)}"
+                for name, sql in select.items()
+            )
+            return self.arrow(f"SELECT {', '.join(shown)}{rest}", values)
+
+        try:
+            found = query("{0}")
+        except adbc.Error:
+            found = None
+        if found is None or any(f.type != pa.int64() for f in found.schema if f.name != "message"):
+            found = query("CASE WHEN typeof({0}) = 'integer' THEN {0} END")
+        return found
 
     def counters(self, run: RunTables) -> pa.Table | None:
         """Return ``event_id``, ``pmc_id`` and ``value`` (infinite where NULL), ``None`` without any."""
