@@ -47,7 +47,8 @@ class _Rocpd:
         builder.manifest.setdefault("profiler", "rocprofv3")
         with source.local() as path, Store.open(path, source) as store:
             runs = [_Run(source, store, tables, builder) for tables in store.runs()]
-            if not any([run.read() for run in runs]):  # each is to be read
+            understood = [run.read() for run in runs]
+            if not any(understood):
                 read_view(source, store, runs[0].host if runs else "", builder)
 
 
