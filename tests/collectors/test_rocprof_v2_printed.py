@@ -25,7 +25,8 @@ def line(
 ) -> str:
     return (
         f"Dispatch_ID({dispatch}), GPU_ID(4), Queue_ID(1), Process_ID(77), Thread_ID(77), "
-        f"Grid_Size(1048576), Workgroup_Size(256), LDS(512), Scratch_Size(16), Arch_VGPR(12), Accumulative_VGPR(4), SGPR(32), "
+        f"Grid_Size(1048576), Workgroup_Size(256), LDS(512), Scratch_Size(16), "
+        f"Arch_VGPR(12), Accumulative_VGPR(4), SGPR(32), "
         f'Wave_Size(64), Kernel_Name("{name}"), Begin_Timestamp({begin}), End_Timestamp({end}), '
         f"Correlation_ID(0){counters}"
     )

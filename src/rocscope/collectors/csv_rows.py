@@ -75,7 +75,7 @@ def read(source: Source, wanted: Mapping[str, pa.DataType], builder: CaptureBuil
     types = {name: wanted[name] for name in names if name in wanted}
     try:
         return _read(source, names, types, builder, _as_is)
-    except pa.ArrowInvalid:  # a value of the wrong type, or text that is not UTF-8: the slow way
+    except pa.ArrowInvalid:  # a value of the wrong type, a malformed row, or no UTF-8: the slow way
         return _read(source, names, types, builder, _forgiving)
 
 
@@ -103,7 +103,10 @@ def _read(
         "read_options": pacsv.ReadOptions(
             use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows=1
         ),
-        "parse_options": pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        # The handler is given a row as text, and Arrow fails at what is not UTF-8: only mended text has one.
+        "parse_options": pacsv.ParseOptions(
+            newlines_in_values=True, invalid_row_handler=skip if forgiving else None
+        ),
         "convert_options": pacsv.ConvertOptions(
             column_types=dict.fromkeys(types, binary) if forgiving else dict(types),
             include_columns=list(types),
@@ -115,7 +118,8 @@ def _read(
     # Arrow's own file, where it will do: through a Python file each block would be copied once more.
     with source.stream() if source.compressed else pa.OSFile(str(source.path)) as raw:
         # Arrow reads ahead: an error of a cut gzip would cost the rows that precede it.
-        stream = SalvagedStream(raw) if source.compressed else raw
+        salvage = source.compressed or forgiving
+        stream = SalvagedStream(raw, mend_text=forgiving) if salvage else raw
         try:
             with pacsv.open_csv(stream, **options) as reader:
                 batches.extend(convert(batch, types) for batch in reader)
