@@ -6,10 +6,11 @@ ceilings are kept apart.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,7 +43,8 @@ class GpuSpec(_Data):
     name: str  # as users say it: "MI100"
     vendor: Literal["amd", "nvidia"]
     arch: str  # "gfx908", "sm_90"
-    marketing_names: tuple[str, ...]  # lower-case substrings of what drivers and tools call it
+    marketing_names: tuple[str, ...]  # lower-case words in what drivers and tools call it
+    not_marketing_names: tuple[str, ...] = ()  # words that make it another card: "nvl"
     aliases: tuple[str, ...] = ()  # other names --gpu accepts
     compute_units: int
     simds_per_cu: int
@@ -59,6 +61,7 @@ class GpuSpec(_Data):
     l2_channels: int | None = None
     shader_engines: int | None = None
     memory_bytes: int
+    shared_memory: bool = False  # with the processor: memory_bytes is the most there may be
     clock_hz: Figure
     launch_floor_s: Figure | None = None  # shortest gap-free kernel seen without graphs
     datasheet: Ceilings
@@ -102,21 +105,41 @@ def identify(
 ) -> GpuSpec | None:
     """Return the GPU that a recording describes, or ``None`` where it cannot be told for certain.
 
-    The architecture decides before the marketing name, which tools garble; among GPUs of one
-    architecture the name, then the number of compute units, then memory size within 15 %.
+    The architecture decides before the marketing name, which tools garble. A name that names another model is
+    no match; one that names none ("AMD Radeon Graphics") leaves the rest to decide. Where the compute units
+    are known they must fit, since a partition of a card has not its rates; so must memory, within 15 %, where
+    the name does not decide.
     """
-    candidates = list(specs())
-    if arch:
-        candidates = [s for s in candidates if s.arch == arch.split(":", maxsplit=1)[0].lower()]
-    if name:
-        named = [s for s in candidates if any(part in name.lower() for part in s.marketing_names)]
-        if not named and not arch:
-            candidates = []
-        candidates = named or candidates
-    elif not arch:
+    if not arch and not name:
         return None
-    if compute_units is not None and len(candidates) > 1:
-        candidates = [s for s in candidates if s.compute_units == compute_units]
-    if memory_bytes is not None and len(candidates) > 1:
-        candidates = [s for s in candidates if abs(memory_bytes / s.memory_bytes - 1) < 0.15]
+    wanted = arch.split(":", maxsplit=1)[0].lower()
+    candidates = [s for s in specs() if not wanted or s.arch == wanted]
+    named = [s for s in candidates if _is_called(s, name.lower())]
+    if named or not arch or _NAMES_A_MODEL.search(_NOT_A_MODEL.sub("", name.lower())):
+        candidates = named
+    if compute_units is not None:
+        candidates = [s for s in candidates if _has_compute_units(s, compute_units)]
+    if memory_bytes is not None and not (named and len(candidates) == 1):
+        candidates = [s for s in candidates if _has_memory(s, memory_bytes)]
     return candidates[0] if len(candidates) == 1 else None
+
+
+_NOT_A_MODEL: Final = re.compile(r"gfx[0-9a-f]+|sm_\d+|\d+ ?gi?b\b|hbm\d\w?")
+_NAMES_A_MODEL: Final = re.compile(r"\d\d")
+
+
+def _is_called(spec: GpuSpec, name: str) -> bool:
+    """Whether ``name`` holds one of the GPU's names as words, so that H200 is not found in GH200."""
+    words = f" {re.sub(r'[^a-z0-9+]+', ' ', name)} "
+    if any(f" {word} " in words for word in spec.not_marketing_names):
+        return False
+    return any(f" {re.sub(r'[^a-z0-9+]+', ' ', part)} " in words for part in spec.marketing_names)
+
+
+def _has_compute_units(spec: GpuSpec, count: int) -> bool:
+    """Whether ``count`` is the GPU's; HIP counts RDNA's in pairs."""
+    return count == spec.compute_units or (spec.arch.startswith("gfx1") and count * 2 == spec.compute_units)
+
+
+def _has_memory(spec: GpuSpec, size: int) -> bool:
+    return spec.shared_memory or abs(size / spec.memory_bytes - 1) < 0.15
