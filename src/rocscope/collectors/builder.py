@@ -121,7 +121,6 @@ def _concat(name: str, batches: list[pa.Table]) -> pa.Table:
     if not batches:
         return tables.empty(name)
     whole = pa.concat_tables(batches).unify_dictionaries()
-    batches.clear()
     for index, field in enumerate(whole.schema):
         if field.type == tables.TEXT:
             whole = whole.set_column(index, field, whole.column(index).combine_chunks())

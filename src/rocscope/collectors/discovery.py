@@ -124,7 +124,8 @@ def _named(path: Path) -> _Found:
         raise InputError(f"{path}: not a regular file", "name a file or a folder")
     source = Source.open(path)
     if not source.head:
-        raise InputError(f"{path}: the file is empty", "collect the recording again")
+        what = "nothing can be unpacked from it" if source.compressed else "the file is empty"
+        raise InputError(f"{path}: {what}", "copy the file again, or collect the recording again")
     reader = _reader_of(source)
     if reader is None:
         raise UnknownFormat(f"{path}: not a format this tool reads", _readable())

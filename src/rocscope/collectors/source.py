@@ -6,6 +6,7 @@ import gzip
 import shutil
 import tempfile
 import zlib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Source:
             raise InputError(f"{path}: no such file or folder", "check the path") from None
         except PermissionError:
             raise InputError(f"{path}: permission denied", "make the file readable to this user") from None
-        except (OSError, gzip.BadGzipFile) as error:
+        except (OSError, zlib.error) as error:  # BadGzipFile is an OSError
             raise InputError(f"{path}: {error}", "copy the file again") from error
         return cls(path=path, name=shown, head=head, size_bytes=size, compressed=compressed)
 
