@@ -112,8 +112,12 @@ def study(
     for column in ("bytes", "flops"):
         values = [(models or {}).get(name, {}).get(column, np.nan) for name in frame["raw_name"]]
         frame[column] = np.array(values, dtype=float)
-        frame[f"{column}_basis"] = pd.Series(["modelled" if v == v else None for v in values], dtype=object)
-        frame[f"{column}_source"] = pd.Series(["by hand" if v == v else None for v in values], dtype=object)
+        frame[f"{column}_basis"] = pd.Series(
+            ["modelled" if not np.isnan(v) else None for v in values], dtype=object
+        )
+        frame[f"{column}_source"] = pd.Series(
+            ["by hand" if not np.isnan(v) else None for v in values], dtype=object
+        )
     frame["flops_unit"] = pd.Series(["vector_fp16"] * len(frame), dtype=object)
     frame["problem_shape"] = pd.Series([None] * len(frame), dtype=object)
     return Study(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rocscope import intervals
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 15), st.integers(0, 4)), max_size=25)

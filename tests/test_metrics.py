@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rocscope import metrics
 from rocscope.study import GROUP_COLUMNS
 from synthetic_capture import capture, row

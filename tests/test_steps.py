@@ -1,4 +1,5 @@
 import pytest
+
 from rocscope import steps
 from synthetic_capture import capture, row
 

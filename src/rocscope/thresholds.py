@@ -48,6 +48,7 @@ class Timeline(_Data):
 
     launch_gap_s: Figure
     gap_frac: Figure
+    one_gap_frac: Figure  # a single pause beyond this share of the window
 
 
 class Families(_Data):

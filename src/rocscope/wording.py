@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 _PREFIXES: Final = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -9,10 +10,7 @@ _PREFIXES: Final = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")
 
 def digits(value: float) -> str:
     """Three significant digits, never with an exponent: 0.0123, 1.23, 123, 1230."""
-    if value == 0:
-        return "0"
-    text = f"{value:.3g}"
-    return f"{float(text):.0f}" if "e+" in text else f"{float(text):f}".rstrip("0") if "e-" in text else text
+    return f"{Decimal(f'{value:.3g}'):f}"
 
 
 def amount(value: float, unit: str) -> str:

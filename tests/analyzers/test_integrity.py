@@ -1,5 +1,6 @@
 import pyarrow as pa
 import pytest
+
 from rocscope.analyzers.integrity import ANALYZER, kernels_missing
 from rocscope.capture import Dropped, Notice
 from synthetic_capture import capture, row, study
@@ -52,6 +53,13 @@ def test_dropped_rows_and_a_cut_recording_withhold_idle_time():
     assert kernels_missing(study(capture(CLEAN))) == []
 
 
+def test_drops_that_lose_no_kernel_do_not_withhold_idle_time():
+    made = capture(CLEAN)
+    for reason in ("saturated counter values", "copies within the host", "negative-span"):
+        made.manifest.dropped.append(Dropped(reason=reason, count=99))
+    assert warnings(made) == {}
+
+
 def launches(count, name="hipGraphLaunch"):
     return [
         {"process": 0, "kind": "api", "name": name, "start_ns": i, "end_ns": i + 1, "correlation_id": i}
@@ -76,6 +84,7 @@ def test_untimed_negative_and_aggregated_rows():
     found = warnings(capture(rows))
     assert "1 dispatches end before they start" in found["negative-durations"]
     assert "1 of 12 rows carry no times" in found["untimed-dispatches"]
+    assert "aggregate-only" not in warnings(capture([row("u", None, None)]))
     assert "only totals" in warnings(capture([row("k", None, 90, count=4)]))["aggregate-only"]
 
 

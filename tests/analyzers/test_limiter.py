@@ -1,4 +1,5 @@
 import pytest
+
 from rocscope.analyzers import limiter, runner
 from synthetic_capture import SPEC, capture, row, study
 

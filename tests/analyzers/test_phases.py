@@ -1,4 +1,5 @@
 import pytest
+
 from rocscope.analyzers.phases import ANALYZER
 from synthetic_capture import capture, row, study
 

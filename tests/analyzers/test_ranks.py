@@ -1,4 +1,5 @@
 import pytest
+
 from rocscope.analyzers import runner
 from synthetic_capture import capture, row, study
 

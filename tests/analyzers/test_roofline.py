@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from rocscope.analyzers import runner
 from rocscope.analyzers.roofline import ANALYZER
 from synthetic_capture import capture, row, study

@@ -1,4 +1,5 @@
 import pytest
+
 from rocscope.analyzers.families import ANALYZER as FAMILIES
 from rocscope.analyzers.timeline import ANALYZER
 from synthetic_capture import capture, row, study
@@ -58,6 +59,12 @@ def test_launch_gaps_become_a_target_and_long_pauses_do_not():
     assert "9 pauses of at most 100 µs between kernels add up to 9 µs" in target.evidence[0]
     assert not run(capture([*rows, row("a", 1_019_000, 1000)])).targets
     assert "longer pauses" in run(capture([*rows, row("a", 150_000, 1000)])).targets[0].evidence[1]
+
+
+def test_two_runs_in_one_recording_are_not_idle_between():
+    checked = run(capture([row("a", 0, 100), row("a", 10**12, 100)]))
+    assert checked.gpus[0].idle_s is None and checked.gpus[0].busy_s == pytest.approx(200e-9)
+    assert [each.code for each in checked.warnings] == ["one-long-pause"]
 
 
 def test_back_to_back_kernels_leave_no_gaps():

@@ -16,6 +16,7 @@ from rocscope.wording import duration, percent
 
 _SATURATED: Final = 2**32 - 1  # a 32-bit counter that stopped; sums over instances are multiples of it
 _LAUNCH: Final = re.compile(r"launch_?(cooperative_?)?kernel|graph_?launch|ModuleLaunch", re.IGNORECASE)
+_NO_KERNELS: Final = re.compile(r"counter|within the host|span|files")  # drops that lose no kernel
 _MISSING: Final = frozenset({"dropped-dispatches", "partial-recording", "launches-without-kernels"})
 _SHAPE: Final = ("kernel", *metrics.SHAPE)
 
@@ -63,7 +64,8 @@ def _empty(study: Study) -> None:
 
 
 def _dropped(study: Study) -> None:
-    dropped = sum(each.count for each in study.capture.manifest.dropped)
+    drops = study.capture.manifest.dropped
+    dropped = sum(each.count for each in drops if not _NO_KERNELS.search(each.reason))
     kept = pc.sum(study.capture.dispatches["count"]).as_py() or 0
     if dropped and dropped > thresholds().integrity.missing_dispatch_frac.value * (dropped + kept):
         share = percent(dropped / (dropped + kept))
@@ -121,9 +123,9 @@ def _times(study: Study) -> None:
     if negative:
         study.warn("negative-durations", f"{negative} dispatches end before they start and are not timed")
     untimed = rows["duration_ns"].null_count
-    if untimed:
+    if untimed and not any(warned.code == "untimed-dispatches" for warned in study.warnings):
         study.warn("untimed-dispatches", f"{untimed} of {rows.num_rows} rows carry no times")
-    if rows["start_ns"].null_count == rows.num_rows:
+    if rows["start_ns"].null_count == rows.num_rows and untimed < rows.num_rows:
         study.warn(
             "aggregate-only",
             "only totals per kernel were recorded: no percentiles, overlap, busy or idle time",

@@ -25,6 +25,7 @@ class _Window:
     launch_gap_ns: int
     long_gaps: int
     long_gap_ns: int
+    longest_ns: int  # pause between two kernels
 
 
 class Timeline:
@@ -47,7 +48,7 @@ class Timeline:
             if gpu.gpu not in windows:
                 continue
             spec, window = study.specs.get(gpu.gpu), windows[gpu.gpu]
-            known = window is not None and not missing
+            known = window is not None and not missing and not self._split(study, gpu.gpu, window)
             study.gpus.append(
                 _summary(gpu.gpu, spec, window, idle_known=known).model_copy(
                     update={
@@ -62,6 +63,17 @@ class Timeline:
             study.warn("idle-withheld", f"idle time is not claimed: {missing[0]}")
         else:
             _launch_gaps(study, [window for window in windows.values() if window is not None])
+
+    def _split(self, study: Study, gpu: int, window: _Window) -> bool:
+        """Tell whether one pause is nearly the whole window, as where two runs lie in one recording."""
+        if window.longest_ns <= thresholds().timeline.one_gap_frac.value * window.wall_ns:
+            return False
+        study.warn(
+            "one-long-pause",
+            f"GPU {gpu}: one pause of {duration(window.longest_ns)} is nearly all of the window, as where "
+            "two runs, or two clocks, lie in one recording: idle time is not claimed",
+        )
+        return True
 
 
 def _windows(study: Study) -> dict[int, _Window | None]:
@@ -89,6 +101,7 @@ def _windows(study: Study) -> dict[int, _Window | None]:
             launch_gap_ns=int(short.sum()),
             long_gaps=len(gaps) - len(short),
             long_gap_ns=int(gaps.sum() - short.sum()),
+            longest_ns=int(gaps.max(initial=0)),
         )
     return found
 

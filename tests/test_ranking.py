@@ -1,0 +1,181 @@
+import pytest
+
+from rocscope import advice, ranking, thresholds, wording
+from rocscope.analyzers import runner
+from rocscope.errors import InputError
+from synthetic_capture import capture, row, study
+
+
+def rank(rows, models, ranks=1, **more):
+    checked = study(capture(rows, ranks=ranks), models, **more)
+    runner.run(checked)
+    return ranking.rank(checked.kernels, checked.gpus, checked.targets)
+
+
+SENTENCE = "long enough for a sentence"
+SLOW = {"bytes": 1e6, "flops": 0.0}  # 1.25 us at the 0.8 TB/s that are reached
+
+
+def test_gain_follows_from_share_distance_to_the_roofline_and_limiter():
+    # half of the window at 1.25 of 10 us: 1/8 of the roofline, latency limited: 0.05, 0.3, 0.75 of the way
+    targets, _ = rank([row("k", 0, 10_000), row("rest", 10_000, 10_000)], {"k": SLOW})
+    target = targets[0]
+    assert (target.rank, target.kernel, target.scope) == (1, "k", "kernel")
+    assert target.time_frac == 0.5 and target.headroom_s == pytest.approx(8.75e-6)
+    gain = target.expected_gain
+    assert gain.low_frac == pytest.approx(0.5 * (1 - 0.125**0.05))
+    assert gain.mid_frac == pytest.approx(0.5 * (1 - 0.125**0.30))
+    assert gain.high_frac == pytest.approx(0.5 * (1 - 0.125**0.75))
+    assert gain.mid_frac < 0.6 * target.headroom_s / 20e-6  # well below the headroom
+    assert "12.5 % of the roofline at achievable ceilings" in gain.basis and "field notes" in gain.basis
+    assert target.problem == "k takes 50 % of the window (one launch shape): memory bound, limited by latency"
+
+
+def test_the_gptq_kernel_of_the_field_notes_is_forecast_below_fifteen_percent():
+    # section B and C: 59.9 % of the step; on average at 0.58 of the achievable bandwidth; +3.3 % came of it
+    rows = [row("gptq", 0, 5_990), row("rest", 5_990, 4_010)]
+    gain = rank(rows, {"gptq": {"bytes": 0.58 * 5.99e-6 * 0.8e12, "flops": 0.0}})[0][0].expected_gain
+    assert gain.mid_frac < 0.15 and gain.low_frac < 0.033 < gain.high_frac
+
+
+def test_launch_shapes_of_one_kernel_are_one_target():
+    rows = [row("k", 0, 10_000), row("k", 10_000, 30_000, grid_x=102400), row("j", 40_000, 60_000)]
+    targets, _ = rank(rows, {"k": SLOW, "j": SLOW})
+    assert [each.kernel for each in targets] == ["j", "k"]
+    assert [shape.grid[0] for shape in targets[1].launch_shapes] == [102400, 51200]
+    assert "2 launch shapes" in targets[1].problem
+    assert targets[1].evidence[0].startswith("grid 102400 x 1 x 1, 1 dispatches: moves 1 MB")
+
+
+def test_time_hidden_behind_other_work_gives_no_gain():
+    rows = [
+        row("hidden", 0, 10_000),
+        row("cover", 0, 10_000),
+        row("part", 10_000, 10_000),
+        row("x", 15_000, 5_000),
+    ]
+    targets, _ = rank(rows, {"hidden": SLOW, "part": SLOW})
+    assert [each.kernel for each in targets] == ["part"]
+    assert targets[0].time_frac == pytest.approx(0.25)
+    assert "50 % of its time is hidden behind other kernels" in targets[0].evidence[-1]
+
+
+def test_kernels_of_unknown_bound_are_named_but_no_target():
+    targets, missing = rank([row("k", 0, 10_000), row("big", 10_000, 30_000)], {"k": SLOW})
+    assert [each.kernel for each in targets] == ["k"]
+    assert missing[0].rule == "target-unknown-bound" and "big (elementwise), 75 %" in missing[0].missing
+    assert "memory counters of big" in missing[0].collect_with
+    assert rank([row("k", 0, 10_000)], {"k": SLOW})[1] == []
+
+
+def test_a_shape_of_unknown_bound_is_said_beside_the_known_ones():
+    checked = study(capture([row("k", 0, 10_000), row("k", 10_000, 10_000, grid_y=2)]), {"k": SLOW})
+    checked.kernels.loc[checked.kernels["grid_y"] == 2, "flops"] = float("nan")
+    runner.run(checked)
+    target = ranking.rank(checked.kernels, checked.gpus)[0][0]
+    assert "10 µs more of this kernel has no known bound" in target.evidence[-1]
+    assert len(target.launch_shapes) == 1
+
+
+def test_gains_too_small_to_confirm_and_kernels_at_the_roof_are_no_targets():
+    rows = [row("tiny", 0, 10_000), row("full", 10_000, 20_000_000)]
+    assert rank(rows, {"tiny": SLOW, "full": {"bytes": 1.6e10, "flops": 0.0}})[0] == []
+
+
+def test_order_and_ids_do_not_depend_on_chance():
+    rows = [row(name, 1000 * i, 1000) for i, name in enumerate("dbca")]
+    models = {name: {"bytes": 1e5, "flops": 0.0} for name in "abcd"}
+    first, again = rank(rows, models)[0], rank(list(reversed(rows)), models)[0]
+    assert [each.id for each in first] == [each.id for each in again]
+    assert [each.rank for each in first] == [1, 2, 3, 4] and len({each.id for each in first}) == 4
+    assert ranking.identifier("kernel", "void A<b>(c)", "gemm") == ranking.identifier(
+        "kernel", "void A<b>(c)", "gemm"
+    )
+    assert ranking.identifier("kernel", "k", "ab").startswith("kernel-k-")
+    assert ranking.identifier("kernel", "k", "ab") != ranking.identifier("kernel", "ka", "b")
+
+
+def test_shares_are_of_the_windows_of_all_gpus_or_of_kernel_time():
+    rows = [row("k", 0, 10_000), row("rest", 10_000, 10_000, gpu=1, process=1)]
+    assert rank(rows, {"k": SLOW}, ranks=2)[0][0].time_frac == 0.5
+    totals = [{**each, "start_ns": None, "end_ns": None} for each in rows]
+    assert rank(totals, {"k": SLOW}, ranks=2)[0][0].time_frac == 0.5
+
+
+def test_confidence_is_that_of_most_of_the_headroom():
+    rows = [row("k", 0, 10_000), row("k", 10_000, 40_000, grid_y=2)]
+    checked = study(capture(rows), {"k": SLOW})
+    runner.run(checked)
+    for levels, expected in (
+        (("high", "low"), "low"),
+        (("low", "high"), "high"),
+        (("low", "medium"), "medium"),
+    ):
+        checked.kernels["confidence"] = checked.kernels["grid_y"].map(
+            dict(zip((1.0, 2.0), levels, strict=True))
+        )
+        assert ranking.rank(checked.kernels, checked.gpus)[0][0].confidence == expected
+
+
+def test_nothing_to_rank():
+    assert rank([], {}) == ([], [])
+    assert rank([row("k", None, None)], {"k": SLOW})[0] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "limiter", "part"),
+    [
+        ("gptq_gemm", "latency", "access pattern of name first"),
+        ("gptq_gemm", "memory-bandwidth", "fewer bytes is what is left"),
+        ("ssm", "parallelism", "Launch enough workgroups"),
+        ("ssm", "unknown", "Collect counters"),
+    ],
+)
+def test_the_most_specific_advice_wins(family, limiter, part):
+    assert part in advice.advise(family, limiter, "name")[0]
+    assert "{kernel}" not in "".join(advice.advise(family, limiter, "name"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[entry]",
+        '[[entry]]\nadvice = "short"',
+        f'[[entry]]\nfamily = "gemm"\nadvice = "{SENTENCE}"\nconfirm_by = "{SENTENCE}"',
+    ],
+)
+def test_damaged_advice_is_refused(text):
+    with pytest.raises(InputError, match=r"advice\.toml"):
+        advice.read(text)
+
+
+@pytest.mark.parametrize("text", ["x =", "[verdict]"])
+def test_damaged_thresholds_are_refused(text):
+    with pytest.raises(InputError, match=r"thresholds\.toml"):
+        thresholds.read("thresholds.toml", text)
+
+
+def test_shares_that_fall_are_refused():
+    with pytest.raises(ValueError, match="must not fall"):
+        thresholds.Shares(low=0.5, mid=0.1, high=0.9, source="made up for tests")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (wording.digits(0.0123456), "0.0123"),
+        (wording.digits(0.00001234), "0.0000123"),
+        (wording.digits(1234567), "1230000"),
+        (wording.digits(0), "0"),
+        (wording.amount(8_732_672, "B"), "8.73 MB"),
+        (wording.amount(1.2288e12, "B/s"), "1.23 TB/s"),
+        (wording.amount(0.5, "B"), "0.5 B"),
+        (wording.amount(999_900, "B"), "1 MB"),
+        (wording.duration(45_400), "45.4 µs"),
+        (wording.duration(950), "950 ns"),
+        (wording.duration(2.5e9), "2.5 s"),
+        (wording.percent(0.157), "15.7 %"),
+    ],
+)
+def test_figures_have_three_digits_and_a_unit(text, expected):
+    assert text == expected
