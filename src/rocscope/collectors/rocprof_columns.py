@@ -66,7 +66,10 @@ def header_cells(text: str) -> list[str]:
     line = text.split("\n", 1)[0].rstrip("\r")
     if not line.strip() or "\x00" in line:
         return []
-    return [cell.strip() for cell in next(csv.reader([line]))]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]))]
+    except csv.Error:  # not text
+        return []
 
 
 @dataclass(frozen=True)

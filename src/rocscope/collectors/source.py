@@ -6,7 +6,6 @@ import gzip
 import shutil
 import tempfile
 import zlib
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
