@@ -52,6 +52,18 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return check
 
 
+@pytest.fixture(scope="session")
+def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` folder of stand-ins for ROCm's profilers (tests/fake_tools); skips without gcc."""
+    import shutil
+
+    from fake_tools import standins as builder
+
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc to build the profiler stand-ins with")
+    return builder.install(tmp_path_factory.mktemp("rocm"))
+
+
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """Fail a test that leaves a child process running."""

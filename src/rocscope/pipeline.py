@@ -174,7 +174,7 @@ def _plain_reports(options: ProfileOptions) -> tuple[Report, ...] | None:
 def write_reports(
     analysis: Analysis, capture: Capture, out: Path, *, chosen: Sequence[Report] | None = None
 ) -> dict[str, Path]:
-    """Write every report, or those ``chosen``, and the capture into ``out``; return what was written, by name.
+    """Write every report, or those ``chosen``, and the capture into ``out``; return what was written.
 
     Each file is complete or absent, also after a crash; earlier reports and an earlier capture of the same
     folder are replaced. Raises :class:`InputError` where ``out`` cannot be written.

@@ -48,12 +48,15 @@ class Address:
             return httpx.Client(transport=httpx.HTTPTransport(uds=self.socket_path), **options)
         return httpx.Client(verify=not self.tls, **options)
 
-    def taken(self) -> bool:
-        """Whether somebody listens there already."""
-        if self.socket_path:
-            return False  # a stale file is common, and the server replaces it
+    def listening(self) -> bool:
+        """Whether somebody accepts connections there."""
         try:
-            with socket.create_connection((self.host, self.port), timeout=1.0):
+            if not self.socket_path:
+                with socket.create_connection((self.host, self.port), timeout=1.0):
+                    return True
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1.0)
+                probe.connect(self.socket_path)
                 return True
         except OSError:
             return False
@@ -61,9 +64,10 @@ class Address:
 
 def check_free(address: Address) -> None:
     """Raise :class:`TargetError` if another process already listens where the server is to."""
-    if address.taken():
+    if address.listening():
+        where = address.socket_path or f"port {address.port} on {address.host}"
         raise TargetError(
-            f"port {address.port} on {address.host} is taken by another process",
+            f"{where} is taken by another process",
             "stop that server, or give this one another --port",
         )
 
@@ -81,8 +85,6 @@ def wait_until_ready(
     Raises :class:`TargetDied` with the last lines of output if the command ends first and
     :class:`TargetNotReady` at the deadline.
     """
-    import httpx
-
     started = time.monotonic()
     answer = "no connection"
     with address.client(REQUEST_TIMEOUT_S) as client:
@@ -99,17 +101,22 @@ def wait_until_ready(
                     "raise --ready-timeout, or see what the server waits for in logs/",
                 )
             progress(f"waiting for {address}/health, {waited:.0f} s")
-            try:
-                status = client.get("/health").status_code
-            except httpx.HTTPError as error:
-                answer = str(error) or type(error).__name__
-            else:
-                if status == 200:
-                    return True
-                answer = f"HTTP {status}"
+            status, answer = _ask(client) if address.listening() else (None, "no connection")
+            if status == 200:
+                return True
             target.changed.clear()
             if target.running and not stopped():
                 target.wait(POLL_S)
+
+
+def _ask(client: httpx.Client) -> tuple[int | None, str]:
+    import httpx
+
+    try:
+        status = client.get("/health").status_code
+    except httpx.HTTPError as error:
+        return None, str(error) or type(error).__name__
+    return status, f"HTTP {status}"
 
 
 def died(target: Target, after_s: float) -> TargetDied:
