@@ -109,7 +109,7 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
         "limiter-starved": f"{groups} can reach {line} of neither roof, whatever they do",
         "limiter-below-all-roofs": f"below {line} of both roofs with enough workgroups "
         "(no counters: issue stalls, cache traffic and occupancy were not seen)",
-        "limiter-not-enough-known": "limiter unknown: no roof can be ruled out without bytes, FLOPs and peaks",
+        "limiter-not-enough-known": "limiter unknown: without bytes, FLOPs and peaks no roof is ruled out",
     }
     text = texts.get(row["limiter_rule"], "")
     if row["limiter_rule"] == "limiter-below-all-roofs" and np.isnan(row["workgroups"]):
