@@ -229,6 +229,19 @@ def test_hostile_names_survive_untouched(tmp_path: Path, name: str) -> None:
     assert found.dispatches["kernel"].to_pylist() == [name, "after"]
 
 
+def test_a_quote_that_swallows_a_line_costs_two_rows_that_are_counted_synthetic(tmp_path: Path) -> None:
+    found = read_text(
+        tmp_path, table(row(0, "a", 10, 20), row(1, 'b"', 30, 40), row(2, "c", 50, 60), row(3, "d", 70, 80))
+    )
+    assert found.dispatches["kernel"].to_pylist() == ["a", "d"]
+    assert sum(d.count for d in found.manifest.dropped) == 2
+
+
+def test_a_line_break_within_a_name_is_borne(tmp_path: Path) -> None:
+    found = read_text(tmp_path, table(row(0, "a,\nb", 10, 20), row(1, "c", 30, 40)))
+    assert found.dispatches["kernel"].to_pylist() == ["a,\nb", "c"]
+
+
 def test_a_name_that_is_not_utf8_is_replaced(tmp_path: Path) -> None:
     found = read_text(
         tmp_path, table(row(0, "k@", 10, 20), row(1, "b", 30, 40)).encode().replace(b"k@", b"k\xff")
@@ -343,7 +356,7 @@ def test_counter_input_is_known_and_adds_nothing(tmp_path: Path) -> None:
 def test_of_two_columns_with_one_meaning_the_first_counts() -> None:
     layout = Layout.of(["lds", "LDS_Per_Workgroup", "SQ_WAVES", "SQ_WAVES", ""])
     assert layout.used == ("lds_bytes", "counter:SQ_WAVES")
-    assert header_cells("\x00,a\n") == header_cells("\n") == []
+    assert header_cells("\x00,a\n") == header_cells("\n") == header_cells("a\rb,c\n") == []
 
 
 names = st.text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from rocscope.tables import TEXT
 
 TEXT_COLUMNS: Final = frozenset({"kernel", "name", "domain", "operation", "function"})
 
+_SWALLOWED: Final = re.compile(r'",[^\n]*\n')
 _INTEGER: Final = r"^\s*[-+]?[0-9]{1,18}\s*$"
 _REAL: Final = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
 
@@ -42,7 +44,23 @@ def read_table(source: Source, cells: list[str], layout: Layout, builder: Captur
             f"{source.name}: line 2 and those after it do not have the {len(cells)} fields of the header",
             "the file is damaged or was cut short; copy it again or profile again",
         )
-    return table.rename_columns([wanted[plain] for plain in table.column_names])
+    table = table.rename_columns([wanted[plain] for plain in table.column_names])
+    return _without_swallowed(table, source.name, builder)
+
+
+def _without_swallowed(table: pa.Table, name: str, builder: CaptureBuilder) -> pa.Table:
+    """Leave out rows in whose kernel name a lone quote has swallowed the rest of its line and the next.
+
+    rocprof v1 writes names as they are, and does not double quotes in them.
+    """
+    names = table["kernel"]
+    spoilt = [each for each in pc.unique(names).to_pylist() if each and _SWALLOWED.search(each)]
+    if not spoilt:
+        return table
+    rows = pc.is_in(names.cast(pa.string()), pa.array(spoilt, pa.string()))
+    lines = sum(each.count("\n") + 1 for each in names.filter(rows).to_pylist())
+    builder.drop("malformed rows", lines, name)
+    return table.filter(pc.invert(rows))
 
 
 def numbers(texts: pa.Array, *, real: bool) -> tuple[pa.Array, int]:
