@@ -40,7 +40,7 @@ def read_array(text: bytes, chunk: int = 16) -> tuple[list[Any], JsonStream]:
     return [each for batch in stream.batches(LIST) for each in batch], stream
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(elements, layouts, st.integers(1, 80))
 def test_an_array_in_pieces_is_the_array(rows: list[Any], layout: dict[str, Any], chunk: int) -> None:
     text = json.dumps(rows, ensure_ascii=False, **layout).encode()
@@ -51,7 +51,7 @@ def test_an_array_in_pieces_is_the_array(rows: list[Any], layout: dict[str, Any]
     assert stream.position == len(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(nasty, values, max_size=5), elements, layouts, st.integers(1, 80), st.data())
 def test_members_are_read_or_skipped_alike(
     head: dict[str, Any], rows: list[Any], layout: dict[str, Any], chunk: int, data: st.DataObject
@@ -72,7 +72,7 @@ def test_members_are_read_or_skipped_alike(
     assert stream.damage is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(elements, layouts, st.integers(1, 80), st.data())
 def test_a_cut_array_gives_its_whole_elements(
     rows: list[Any], layout: dict[str, Any], chunk: int, data: st.DataObject
@@ -94,7 +94,7 @@ def is_within(rows: list[Any], layout: dict[str, Any], text: bytes) -> bool:
     return text.startswith(whole) and len(text) > len(whole)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 40))
 def test_any_bytes_end_in_rows_or_an_input_error(noise: bytes, chunk: int) -> None:
     for text in (noise, b'{"traceEvents":[' + noise, b'{"a":1,' + noise, b"[" + noise):
@@ -106,7 +106,7 @@ def test_any_bytes_end_in_rows_or_an_input_error(noise: bytes, chunk: int) -> No
             assert "a.json" in error.message
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["1.5", "NaN", "-nan", "inf", "-Infinity", "nan(ind)"]), max_size=9))
 def test_numbers_that_json_does_not_know_are_null(numbers: list[str]) -> None:
     rows = ",\n".join(
@@ -133,6 +133,16 @@ def test_elements_of_the_wrong_type_are_counted_and_left_out() -> None:
         stream = JsonStream(text, "a.json", chunk_bytes=chunk)
         assert [each.a for batch in stream.batches(ITEMS) for each in batch] == [1, 4, 6]
         assert stream.unreadable == 5
+
+
+def test_an_element_nested_too_deep_is_left_out() -> None:
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    for chunk in (64, 1 << 22):
+        stream = JsonStream(b'[{"a":1},' + deep + b',{"a":2}]', "a.json", chunk_bytes=chunk)
+        assert [each.a for batch in stream.batches(ITEMS) for each in batch] == [1, 2]
+        assert (stream.unreadable, stream.damage) == (1, None)
+    stream = JsonStream(b'{"x":' + deep + b',"y":2}', "a.json")
+    assert [(key, stream.decode(ANY)) for key in stream.members()] == [("x", None), ("y", 2)]
 
 
 def test_a_nested_array_of_objects_does_not_mislead_the_cut() -> None:

@@ -136,7 +136,7 @@ def nested(draw: st.DrawFn, low: int = 0, high: int = 400, depth: int = 0) -> li
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(nested(), min_size=1, max_size=2), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 9)))
 )

@@ -47,6 +47,7 @@ class Nothing(msgspec.Struct, gc=False):
     """An element of which no field is wanted."""
 
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deep
 _SKIP: Final = msgspec.json.Decoder(list[Nothing])
 _KEY: Final = msgspec.json.Decoder(str)
 
@@ -97,7 +98,7 @@ class JsonStream:
                 return
             try:
                 found = _KEY.decode(key.group())
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 found = key.group().decode("utf-8", "replace")
             self.position = value = colon.end()
             yield found
@@ -127,7 +128,7 @@ class JsonStream:
         for attempt in (raw, _mend(raw)):
             try:
                 return decoder.decode(attempt)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except _UNREADABLE:
                 continue
         self.unreadable += 1
         return None
@@ -202,7 +203,7 @@ class JsonStream:
         piece = b"".join((b"[", self.text[start:end], b"]"))
         try:
             return decoder.decode(piece), end
-        except (msgspec.ValidationError, UnicodeDecodeError):
+        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
             return None, start
         except msgspec.DecodeError:
             mended = _mend(piece)
@@ -210,7 +211,7 @@ class JsonStream:
                 return None, start
         try:
             return decoder.decode(mended), end
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return None, start
 
     def _exact(self, decoder: msgspec.json.Decoder[list[T]], start: int) -> tuple[list[T], int]:
@@ -230,13 +231,13 @@ class JsonStream:
         for attempt in (piece, _mend(piece)):
             try:
                 return decoder.decode(attempt), end
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except _UNREADABLE:
                 continue
         found: list[T] = []
         for a, b in spans:
             try:
                 found += decoder.decode(_mend(b"".join((b"[", self.text[a:b], b"]"))))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except _UNREADABLE:
                 self.unreadable += 1
         return found, end
 
