@@ -1,6 +1,7 @@
 """Which text may leave the house: lists of what is known to be harmless, all else is replaced.
 
 A kernel name is kept, since nothing can be said without it, but not the paths and addresses inside it.
+Operators and API calls are kept where their namespace is one that only libraries define names in.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ FLAG_VALUES: Final = MODEL_WORDS | {"true", "false", "none", "dummy", "fp8_e4m3"
 
 _PATH: Final = re.compile(
     r"\bat [^()'>]*[/\\][^()'>]*"  # clang: (lambda at /home/some one/file.cu:1:2)
-    r"|(?<!operator)[^\s()<>,'\"{}\[\];]*[/\\][^()<>,'\"{};]*"
+    r"|[^\s()<>,'\"{}\[\];]*[/\\][^()<>,'\"{};]*"
 )
 _ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+|\b[a-z]+://\S+")
 _DTYPE: Final = re.compile(
@@ -216,8 +217,9 @@ class Words:
 
     def kernel(self, name: str) -> str:
         """Return a kernel name without the paths and addresses in it."""
-        found = _PATH.sub(lambda m: "at PATH" if m.group().startswith("at ") else "PATH", name)
-        found = _ADDRESS.sub("ADDRESS", found)
+        found = name.replace("operator/", "operator\0")  # division, no path
+        found = _PATH.sub(lambda m: "at PATH" if m.group().startswith("at ") else "PATH", found)
+        found = _ADDRESS.sub("ADDRESS", found).replace("operator\0", "operator/")
         if found != name:
             self.count("paths and addresses in kernel names removed")
         return found
@@ -228,6 +230,7 @@ class Words:
             operands: list[Any] = json.loads(text)
             clean = [
                 {"dims": [int(size) for size in each["dims"]], "dtype": self._dtype(each.get("dtype"))}
+                | ({"stored": int(each["stored"])} if "stored" in each else {})
                 for each in operands
             ]
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -44,7 +44,9 @@ DISPATCHES: Final = pa.schema(
         pa.field("sgprs", pa.int32()),
         pa.field("copied_bytes", pa.int64()),  # of a memcpy or memset, as recorded
         pa.field("operator", TEXT),  # framework operator that launched it, e.g. aten::mm
-        pa.field("operator_shapes", TEXT),  # its inputs as JSON: [{"dims": [..], "dtype": ".."}, ..]
+        # its inputs as JSON: [{"dims": [..], "dtype": "..", "stored": n}, ..]; stored, elements in memory,
+        # only where strides were recorded
+        pa.field("operator_shapes", TEXT),
     ]
 )
 """One row a dispatch (or, in aggregated recordings, a kernel)."""

@@ -139,10 +139,11 @@ def test_operators_carry_the_shapes_of_their_inputs(load: Any) -> None:
     assert gather["operator"] == "aten::gather"
     launcher = next(e for e in events if e.get("args", {}).get("External id") == 8)
     assert launcher["name"] == "aten::gather"
-    assert json.loads(gather["operator_shapes"]) == [
-        {"dims": dims, "dtype": dtype}
-        for dims, dtype in zip(launcher["args"]["Input Dims"], launcher["args"]["Input type"], strict=True)
-    ]
+    inputs = json.loads(gather["operator_shapes"])
+    assert [(each["dims"], each["dtype"]) for each in inputs] == list(
+        zip(launcher["args"]["Input Dims"], launcher["args"]["Input type"], strict=True)
+    )
+    assert [each["stored"] for each in inputs] == [151936 * 4096, 1, 1024, 1, 1024 * 4096]  # the index is expanded
     linked = Counter(bool(row["operator"]) for row in rows(capture))
     assert linked == {True: 3138, False: 1987}  # Triton kernels are launched outside of any operator
 

@@ -48,6 +48,7 @@ class EventArgs(
         "shared_memory": "shared memory",
         "dims": "Input Dims",
         "types": "Input type",
+        "strides": "Input Strides",
     },
 ):
     """The arguments of an event that are used."""
@@ -64,6 +65,7 @@ class EventArgs(
     bytes: int | None = MISSING
     dims: msgspec.Raw = _NO_RAW
     types: msgspec.Raw = _NO_RAW
+    strides: msgspec.Raw = _NO_RAW
     name: str | None = None  # of process_name
     labels: str | None = None  # of process_labels
 
@@ -99,7 +101,7 @@ class EventColumns:
         self.device = Rows()
         self.spans = Rows()
         self.names = Codes()
-        self.shapes = Codes()  # (dims, types) as JSON texts
+        self.shapes = Codes()  # (dims, types, strides) as JSON texts
         self.process_names: dict[int, str] = {}
         self.cpu_pids: set[int] = set()
         self.session_us = 0.0  # longest profiler session
@@ -153,7 +155,7 @@ class EventColumns:
             "external": _external(args),
         }
         if kind == "operator":
-            shared["shape"] = self.shapes.of([(bytes(a.dims), bytes(a.types)) for a in args])
+            shared["shape"] = self.shapes.of([(bytes(a.dims), bytes(a.types), bytes(a.strides)) for a in args])
         else:
             shared["shape"] = np.full(len(events), -1, dtype=np.int64)
         self._append(self.spans, events, "host events: ", shared)

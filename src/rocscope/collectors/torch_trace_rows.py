@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -128,7 +129,7 @@ def _operator_shapes(events: EventColumns, shape: Ints) -> tuple[pa.Array, Ints]
     return pa.array(found, type=pa.string()), renamed[shape]
 
 
-def _inputs(dims: bytes, types: bytes) -> str:
+def _inputs(dims: bytes, types: bytes, strides: bytes) -> str:
     """Return the inputs of an operator as JSON, or an empty text where the trace has no shapes."""
     if not dims or not types:
         return ""
@@ -136,7 +137,22 @@ def _inputs(dims: bytes, types: bytes) -> str:
     if not isinstance(sizes, list) or not isinstance(dtypes, list) or len(sizes) != len(dtypes) or not sizes:
         return ""
     inputs = [{"dims": size, "dtype": dtype} for size, dtype in zip(sizes, dtypes, strict=True)]
+    steps = json.loads(strides) if strides else None
+    if isinstance(steps, list) and len(steps) == len(inputs):
+        for each, step in zip(inputs, steps, strict=True):
+            if (stored := _stored(each["dims"], step)) is not None:
+                each["stored"] = stored
     return json.dumps(inputs, separators=(",", ":"))
+
+
+def _stored(dims: Any, strides: Any) -> int | None:
+    """Return how many elements of a tensor lie in memory: along a stride of 0 it repeats one."""
+    if not isinstance(dims, list) or not isinstance(strides, list) or len(dims) != len(strides):
+        return None
+    if not all(type(number) is int for number in (*dims, *strides)):
+        return None
+    own: list[int] = [size for size, step in zip(dims, strides, strict=True) if step or not size]
+    return math.prod(own)
 
 
 def _tell_lost_replays(builder: CaptureBuilder, correlations: Ints, host: _HostSide, source: str) -> None:

@@ -128,13 +128,11 @@ def operands(text: str | None) -> tuple[Operand, ...]:
 
 
 def _operand(given: dict[str, Any]) -> Operand:
-    dims, strides, dtype = _sizes(given.get("dims")), _sizes(given.get("strides")), given.get("dtype")
-    if dims is None or not isinstance(dtype, str):
+    dims, dtype, stored = given.get("dims"), given.get("dtype"), given.get("stored")
+    if not isinstance(dims, list) or not isinstance(dtype, str) or not all(_is_size(size) for size in dims):
         return Operand((), "")
-    return Operand(dims, dtype, strides if strides is not None and len(strides) == len(dims) else None)
+    return Operand(tuple(dims), dtype, stored if _is_size(stored) else None)
 
 
-def _sizes(given: Any) -> tuple[int, ...] | None:
-    if not isinstance(given, list) or not all(type(size) is int and size >= 0 for size in given):
-        return None
-    return tuple(given)
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53

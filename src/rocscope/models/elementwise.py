@@ -1,8 +1,8 @@
 """Elementwise kernels of PyTorch, from the shapes of the operator that launched them.
 
 Without an operator the launch tells the number of elements only to within a block, which is not enough. An
-expanded tensor has more elements than bytes in memory: its strides say so; where they were not recorded, only
-kernels that demand contiguous tensors are modelled.
+expanded tensor has more elements than lie in memory; where strides were not recorded, only kernels that
+demand contiguous tensors are modelled.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ElementwiseModel:
         name, given = short_name(dispatch.raw_name), tensors(dispatch)
         if not dispatch.operator or name not in (*_CONTIGUOUS, *_ANY_STRIDES):
             return None
-        if name in _ANY_STRIDES and any(each.strides is None for each in given):
+        if name in _ANY_STRIDES and any(each.stored is None for each in given):
             return None
         if dispatch.operator in _FILLS:
             return _fill(dispatch, given)
@@ -98,12 +98,8 @@ def _estimate(dispatch: Dispatch, size: float, flops: float, unit: str | None) -
 
 
 def stored(operand: Operand) -> int:
-    """Return how many elements lie in memory: a stride of 0 repeats one."""
-    if operand.strides is None:
-        return elements(operand)
-    return math.prod(
-        size for size, step in zip(operand.dims, operand.strides, strict=True) if step or size == 0
-    )
+    """Return how many elements lie in memory; all where that was not recorded."""
+    return elements(operand) if operand.stored is None else min(operand.stored, elements(operand))
 
 
 def broadcast(given: tuple[Operand, ...]) -> tuple[int, ...] | None:

@@ -15,7 +15,7 @@ class Operand:
 
     dims: tuple[int, ...]
     dtype: str  # as torch names it: "c10::Half", "float", "" for a scalar
-    strides: tuple[int, ...] | None = None  # in elements, where recorded; 0 repeats an element
+    stored: int | None = None  # elements in memory, fewer than dims say if expanded; None if not recorded
 
 
 @dataclass(frozen=True)
