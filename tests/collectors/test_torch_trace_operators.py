@@ -121,6 +121,14 @@ def test_shapes_that_do_not_match_their_types_are_left_out(tmp_path: Path) -> No
     assert [(row["operator"], row["operator_shapes"]) for row in found] == [("a", None), ("b", None)]
 
 
+def test_shapes_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    mm = event("cpu_op", "aten::mm", 0, 9, **{"External id": 1, "Input Dims": [[1]], "Input type": ["TYPE"]})
+    path = write(tmp_path / "a.json", [mm, kernel(**{"External id": 1})])
+    path.write_bytes(path.read_bytes().replace(b"TYPE", b"\xff"))
+    (row,) = dispatches(read(path))
+    assert (row["operator"], row["operator_shapes"]) == ("aten::mm", None)
+
+
 @st.composite
 def nested(draw: st.DrawFn, low: int = 0, high: int = 400, depth: int = 0) -> list[tuple[int, int]]:
     """Spans with distinct ends that nest, as operators of a thread do."""

@@ -133,11 +133,14 @@ def _inputs(dims: bytes, types: bytes, strides: bytes) -> str:
     """Return the inputs of an operator as JSON, or an empty text where the trace has no shapes."""
     if not dims or not types:
         return ""
-    sizes, dtypes = json.loads(dims), json.loads(types)
+    try:
+        sizes, dtypes = json.loads(dims), json.loads(types)
+        steps = json.loads(strides) if strides else None
+    except (ValueError, RecursionError):  # what nobody decoded so far may still be no text
+        return ""
     if not isinstance(sizes, list) or not isinstance(dtypes, list) or len(sizes) != len(dtypes) or not sizes:
         return ""
     inputs = [{"dims": size, "dtype": dtype} for size, dtype in zip(sizes, dtypes, strict=True)]
-    steps = json.loads(strides) if strides else None
     if isinstance(steps, list) and len(steps) == len(inputs):
         for each, step in zip(inputs, steps, strict=True):
             if (stored := _stored(each["dims"], step)) is not None:
