@@ -30,7 +30,7 @@ class Pump:
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
         self._stop_reader, self._stop_writer = os.pipe()
-        self._closed = False
+        self._stopped = False
         self.log_error = ""
         self._thread = threading.Thread(target=self._run, name=f"pump-{log.name}", daemon=True)
         self._thread.start()
@@ -45,21 +45,11 @@ class Pump:
 
         A thread that hangs in a write to a reader of ours is left behind; it ends with our process.
         """
-        if self._closed or self.join(END_OF_FILE_S):
-            self._close()
-            return True
-        os.write(self._stop_writer, b"x")
-        if not self.join(deadline_s):
-            return False
-        self._close()
-        return True
-
-    def _close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for descriptor in (self._source, self._stop_reader, self._stop_writer):
-                os.close(descriptor)
-            self._log.close()
+        self.join(END_OF_FILE_S)
+        if not self._stopped:
+            self._stopped = True
+            os.close(self._stop_writer)  # wakes the thread if it waits
+        return self.join(deadline_s)
 
     def join(self, deadline_s: float) -> bool:
         """Wait for end of file for at most ``deadline_s``; tell whether it came."""
@@ -67,6 +57,14 @@ class Pump:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._copy()
+        finally:
+            os.close(self._source)
+            os.close(self._stop_reader)
+            self._log.close()
+
+    def _copy(self) -> None:
         while True:
             readable, _, _ = select.select([self._source, self._stop_reader], [], [])
             stopping = self._stop_reader in readable
