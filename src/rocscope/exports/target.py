@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rocscope.errors import InputError, UsageError
@@ -32,7 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({error.strerror or error})", "name another place with -o"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be what could not be made
+            temporary.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
