@@ -295,6 +295,15 @@ def test_zero_times_are_no_times(tmp_path: Path) -> None:
     }
 
 
+def test_a_column_without_a_name_and_a_header_of_many_counters_are_borne(tmp_path: Path) -> None:
+    counters = [f"A_LONG_NAME_OF_A_COUNTER_THAT_IS_MADE_UP[{i}]" for i in range(500)]
+    header = f"{NEW},{TIMES},{','.join(counters)},"
+    assert len(header) > 1 << 14
+    found = read_text(tmp_path, table(row(0, "a", 10, 20) + ",1.5" * 500 + ",", header=header))
+    assert found.dispatches["duration_ns"].to_pylist() == [10]
+    assert found.counters["value"].to_pylist() == [1.5] * 500
+
+
 def test_durations_without_begin_and_end_are_used(tmp_path: Path) -> None:
     found = read_text(
         tmp_path, table('0,"k",1,0,64,64,70', header="Index,KernelName,gpu-id,queue-id,grd,wgr,DurationNs")

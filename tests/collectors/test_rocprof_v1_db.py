@@ -165,6 +165,13 @@ def test_a_table_without_times_or_names_adds_nothing_synthetic(tmp_path: Path) -
     assert (found.dispatches.num_rows, found.spans.num_rows) == (1, 0)
 
 
+def test_a_column_whose_name_is_no_text_is_passed_over(tmp_path: Path) -> None:
+    path = make(tmp_path / "r.db", {"KERN": (KERN + ',"SQ_WAVES"', [(*KERN_ROW, 4)])})
+    path.write_bytes(path.read_bytes().replace(b"SQ_WAVES", b"SQ_\xbfWAVE"))
+    found = read(path)
+    assert (found.dispatches.num_rows, found.counters.num_rows) == (1, 0)
+
+
 def test_a_damaged_database_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = make(tmp_path / "r.db", {"KERN": (KERN, [KERN_ROW] * 2000)})
     whole = path.read_bytes()

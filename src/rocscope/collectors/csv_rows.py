@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -62,13 +62,20 @@ def first_row(source: Source) -> dict[str, str]:
     return dict(zip(names, row, strict=True)) if len(row) == len(names) else {}
 
 
-def read(source: Source, wanted: Mapping[str, pa.DataType], builder: CaptureBuilder) -> pa.Table:
+def read(
+    source: Source,
+    wanted: Mapping[str, pa.DataType],
+    builder: CaptureBuilder,
+    *,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
     """Read the columns ``wanted`` (normalised name to type); those the file lacks are absent.
 
     Rows with a wrong number of fields are dropped and counted. A value that is not of its column's type
-    comes back as null. A file cut off in the middle gives what precedes the cut, and a notice.
+    comes back as null. A file cut off in the middle gives what precedes the cut, and a notice. ``columns``
+    are the names of all columns in their order, from a caller who has read the header in its own way.
     """
-    names = list(header(source))
+    names = list(header(source) if columns is None else columns)
     for index, name in enumerate(names):  # a name given twice: the first one counts
         if name in names[:index]:
             names[index] = f"{name}#{index}"

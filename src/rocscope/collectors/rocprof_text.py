@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from rocscope.collectors import csv_rows
 from rocscope.collectors.builder import CaptureBuilder
-from rocscope.collectors.rocprof_columns import COUNTER, Layout, normalise
+from rocscope.collectors.rocprof_columns import COUNTER, Layout
 from rocscope.collectors.source import Source
 from rocscope.errors import InputError
 from rocscope.tables import TEXT
@@ -29,22 +29,18 @@ def column_type(name: str) -> pa.DataType:
     return pa.float64() if name.startswith(COUNTER) else pa.int64()
 
 
-def read_table(source: Source, cells: list[str], layout: Layout, builder: CaptureBuilder) -> pa.Table:
-    """Read a CSV whose header has ``cells``; a cell that does not fit its column is null.
+def read_table(source: Source, layout: Layout, builder: CaptureBuilder) -> pa.Table:
+    """Read a CSV with the columns of ``layout``; a cell that does not fit its column is null.
 
     Raises :class:`InputError` where there are rows and none has the right number of cells.
     """
-    wanted: dict[str, str] = {}
-    for cell, name in zip(cells, layout.names, strict=True):
-        if name in layout.used:
-            wanted.setdefault(normalise(cell), name)
-    table = csv_rows.read(source, {plain: column_type(name) for plain, name in wanted.items()}, builder)
+    wanted = {name: column_type(name) for name in layout.used}
+    table = csv_rows.read(source, wanted, builder, columns=layout.names)
     if not table.num_rows and source.text_head.partition("\n")[2].strip():
         raise InputError(
-            f"{source.name}: line 2 and those after it do not have the {len(cells)} fields of the header",
+            f"{source.name}: line 2 and those after it do not have the header's {len(layout.names)} fields",
             "the file is damaged or was cut short; copy it again or profile again",
         )
-    table = table.rename_columns([wanted[plain] for plain in table.column_names])
     return _without_swallowed(table, source.name, builder)
 
 

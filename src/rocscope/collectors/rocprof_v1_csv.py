@@ -45,12 +45,11 @@ class RocprofV1CsvReader:
 
         Raises :class:`rocscope.errors.InputError` where there are rows and none can be read.
         """
-        cells = header_cells(source.text_head)
-        layout = Layout.of(cells)
+        layout = Layout.of(header_cells(source.text_head))
         rows = DispatchRows(
             source.name, builder, counters=layout.counters, tool=TOOL, agents=agents_beside(source)
         )
-        rows.add(read_table(source, cells, layout, builder))
+        rows.add(read_table(source, layout, builder))
         rows.commit()
 
 

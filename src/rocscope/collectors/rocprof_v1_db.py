@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -226,15 +226,18 @@ def _unusable(source: Source, error: Exception) -> InputError:
 
 
 def _tables(connection: Any) -> dict[str, tuple[str, ...]]:
-    """Return the column names of each table."""
+    """Return the column names of each table, but for names that are not text and so are none of ours."""
     query = (
-        "SELECT m.name, p.name FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type = 'table'"
+        "SELECT CAST(m.name AS BLOB), CAST(p.name AS BLOB) FROM sqlite_master m "
+        "JOIN pragma_table_info(m.name) p WHERE m.type = 'table'"
     )
     found: dict[str, list[str]] = {}
     with connection.cursor() as cursor:
         cursor.execute(query)
-        for table, column in cursor.fetchall():
-            found.setdefault(table, []).append(column)
+        for row in cursor.fetchall():
+            with suppress(UnicodeDecodeError):
+                table, column = (each.decode() for each in row)
+                found.setdefault(table, []).append(column)
     return {table: tuple(columns) for table, columns in found.items()}
 
 

@@ -60,7 +60,8 @@ class RocprofV1StatsReader:
         """
         what = totals_of(source)
         columns = {"name": TEXT, "calls": pa.int64(), "totaldurationns": pa.int64()}
-        table = csv_rows.read(source, columns, builder)
+        names = [normalise(cell) for cell in header_cells(source.text_head)]
+        table = csv_rows.read(source, columns, builder, columns=names)
         calls, total = table["calls"], table["totaldurationns"]
         usable = pc.fill_null(pc.and_(pc.greater(calls, 0), pc.greater_equal(total, 0)), False)
         kept = table.filter(usable)

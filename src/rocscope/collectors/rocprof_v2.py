@@ -41,8 +41,8 @@ _CALLS: Final = {"domain", "function", "starttimestamp", "endtimestamp", "correl
 _PID: Final = re.compile(r"_(\d{1,9})(?:\.|$)")
 
 
-def _names(source: Source) -> set[str]:
-    return {normalise(cell) for cell in header_cells(source.text_head)}
+def _names(source: Source) -> list[str]:
+    return [normalise(cell) for cell in header_cells(source.text_head)]
 
 
 def _pid(source: Source) -> int:
@@ -62,7 +62,7 @@ class RocprofV2KernelsReader:
 
     def recognises(self, source: Source) -> bool:
         """Tell by the column names; rocprofv3 has ``Agent_Id`` for ``GPU_ID``."""
-        return _names(source) >= _KERNELS
+        return set(_names(source)) >= _KERNELS
 
     def content_of(self, source: Source) -> str:
         """Return ``counters`` for a file without times."""
@@ -74,9 +74,8 @@ class RocprofV2KernelsReader:
 
         Raises :class:`rocscope.errors.InputError` where there are rows and none can be read.
         """
-        cells = header_cells(source.text_head)
-        layout = Layout.of(cells)
-        table, merged = merge_dies(read_table(source, cells, layout, builder))
+        layout = Layout.of(header_cells(source.text_head))
+        table, merged = merge_dies(read_table(source, layout, builder))
         if merged:
             builder.notice(
                 "dies-merged",
@@ -102,14 +101,17 @@ class RocprofV2OperationsReader:
 
     def recognises(self, source: Source) -> bool:
         """Tell by the column names, ``Stop_Timestamp`` among them."""
-        return _names(source) >= _OPERATIONS
+        return set(_names(source)) >= _OPERATIONS
 
     def read(self, source: Source, builder: CaptureBuilder) -> None:
         """Add kernels, copies and barriers; kernels only where no file beside this one has them in full."""
         builder.manifest.setdefault("profiler", TOOL)
         columns = {"operation": TEXT, "kernelname": TEXT, "correlationid": pa.int64()}
         table = csv_rows.read(
-            source, columns | {"starttimestamp": pa.int64(), "stoptimestamp": pa.int64()}, builder
+            source,
+            columns | {"starttimestamp": pa.int64(), "stoptimestamp": pa.int64()},
+            builder,
+            columns=_names(source),
         )
         pid = _pid(source)
         full = pid and (source.sibling(f"results_{pid}.csv") or source.sibling(f"results_{pid}.csv.gz"))
@@ -162,7 +164,7 @@ class RocprofV2CallsReader:
 
     def recognises(self, source: Source) -> bool:
         """Tell by the column names; rocprofv3 writes the process and thread too."""
-        return _names(source) == _CALLS
+        return set(_names(source)) == _CALLS
 
     def read(self, source: Source, builder: CaptureBuilder) -> None:
         """Add each call as a span."""
@@ -170,7 +172,7 @@ class RocprofV2CallsReader:
         names = {"function": "name", "starttimestamp": "begin", "endtimestamp": "end"}
         names["correlationid"] = "correlation_id"
         wanted = {plain: TEXT if plain == "function" else pa.int64() for plain in names}
-        table = csv_rows.read(source, wanted, builder)
+        table = csv_rows.read(source, wanted, builder, columns=_names(source))
         calls = ApiRows(source.name, builder, pid=_pid(source))
         calls.add(table.rename_columns([names[plain] for plain in table.column_names]))
         calls.commit()
