@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import synthetic_rocpd as synthetic
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rocscope.capture import Capture
 from rocscope.collectors.discovery import load, recognise
@@ -281,3 +283,26 @@ def test_read_only_and_unchanged(tmp_path: Path) -> None:
     load([path])
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.db"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=40)), min_size=1, max_size=6))
+def test_damage_anywhere_is_an_input_error_or_harmless(
+    tmp_path: Path, where: list[tuple[float, bytes]]
+) -> None:
+    path = tmp_path / "fuzz.db"
+    if not (tmp_path / "whole.db").exists():
+        rows = [(i, "SQ_WAVES", 16.0) for i in range(1, 9)]
+        one = run(count=8, counters=rows, copies=[("MEMORY_COPY_HOST_TO_DEVICE", 10, 30, 4096)])
+        synthetic.write(tmp_path / "whole.db", [one])
+    data = bytearray((tmp_path / "whole.db").read_bytes())
+    for share, noise in where:
+        at = int(share * (len(data) - len(noise)))
+        data[at : at + len(noise)] = noise
+    path.write_bytes(data)
+    try:
+        capture = load([path])
+    except InputError as error:
+        assert "fuzz.db" in error.message
+    else:
+        assert all((d or 0) >= 0 for d in capture.dispatches["duration_ns"].to_pylist())

@@ -209,6 +209,13 @@ def test_converted_from_rocpd(tmp_path: Path) -> None:
     assert len(set(capture.dispatches["process"].to_pylist())) == 2
     assert capture.dispatches["vgprs"].to_pylist() == [8, 8]
     assert "duplicate-dispatches" not in codes(capture)
+    copies = "Guid,Kind,Direction,Source_Agent_Id,Destination_Agent_Id,Correlation_Id,Start_Timestamp"
+    copies += ",End_Timestamp"
+    copied = [f"{guid},MEMORY_COPY,MEMORY_COPY_DEVICE_TO_HOST,1,0,0,5,9" for guid in ("bbbb", "aaaa", "cccc")]
+    write(tmp_path, *copied, header=copies, name="out_memory_copy_trace.csv")
+    capture = load([tmp_path])
+    pids = [capture.manifest.processes[each].pid for each in capture.dispatches["process"].to_pylist()]
+    assert pids == [77, 78, 78, 77, 0]  # the last one's database left no kernels
 
 
 def test_graph_columns_of_newer_releases_are_ignored(tmp_path: Path) -> None:
@@ -352,3 +359,20 @@ def test_any_name_in_any_column_order(
     assert capture.dispatches["kernel"].to_pylist() == names
     assert capture.dispatches["duration_ns"].to_pylist() == [7 * i for i in range(len(names))]
     assert capture.dispatches["grid_x"].to_pylist() == [1024] * len(names)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=20)), min_size=1, max_size=5))
+def test_damage_anywhere_loses_rows_not_the_run(tmp_path: Path, where: list[tuple[float, bytes]]) -> None:
+    """Bytes changed after the header never end in a crash, nor in a negative duration."""
+    rows = [line(i, 1000 * i, 1000 * i + 30) for i in range(1, 40)]
+    text = "\n".join(rows).encode()
+    data = bytearray(text)
+    for share, noise in where:
+        at = int(share * (len(data) - len(noise)))
+        data[at : at + len(noise)] = noise
+    path = tmp_path / "77_kernel_trace.csv"
+    path.write_bytes(HEADER.encode() + b"\n" + data)
+    capture = load([path])
+    assert all(each >= 0 for each in capture.dispatches["duration_ns"].to_pylist())
+    assert capture.dispatches.num_rows <= 39

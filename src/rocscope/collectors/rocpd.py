@@ -39,7 +39,7 @@ class _Rocpd:
             with closing(sqlite3.connect(f"{source.path.resolve().as_uri()}?mode=ro", uri=True)) as db:
                 text = "SELECT 1 FROM sqlite_master WHERE name LIKE 'rocpd\\_info\\_%' ESCAPE '\\'"
                 return db.execute(text).fetchone() is not None
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeError):
             return False
 
     def read(self, source: Source, builder: CaptureBuilder) -> None:
@@ -57,7 +57,7 @@ class _Run:
 
     def __init__(self, source: Source, store: Store, tables: RunTables, builder: CaptureBuilder) -> None:
         self.source, self.store, self.tables, self.builder = source, store, tables, builder
-        hosts = {row["id"]: row["hostname"] or "" for row in self._rows("info_node", "id", "hostname")}
+        hosts = {row["id"]: _text(row["hostname"]) for row in self._rows("info_node", "id", "hostname")}
         self.host: str = next(iter(hosts.values()), "")
         self.processes = self._processes(hosts)
         names = ("id", "type", "absolute_index", "logical_index", "name", "product_name", "extdata")
@@ -106,13 +106,15 @@ class _Run:
         found: dict[int, int] = {}
         by_pid: dict[int, int] = {}
         for row in self._rows("info_process", "id", "nid", "pid", "command", "environment"):
+            if not isinstance(row["pid"], int):
+                continue
             kept = environment.allowed(_json(row["environment"]))
             rank = kept.get("RANK", "")
             index = self.builder.process(
                 row["pid"],
                 host=hosts.get(row["nid"], self.host),
                 rank=int(rank) if rank.isdecimal() else None,
-                command=environment.command(str(row["command"] or "").split()),
+                command=environment.command(_text(row["command"]).split()),
             )
             found[row["id"]] = by_pid[row["pid"]] = index
             known = self.builder.manifest.setdefault("environment", dict(kept))
@@ -136,8 +138,8 @@ class _Run:
             f"Agent {logical}",
             host=self.host,
             key=f"node:{row['absolute_index']}",
-            arch=row["name"] or "",
-            name=row["product_name"] or "",
+            arch=_text(row["name"]),
+            name=_text(row["product_name"]),
             compute_units=_count(extra.get("cu_count")),
             wave_size=_count(extra.get("wave_front_size")),
         )
@@ -253,14 +255,16 @@ class _Run:
         waves = values.filter(pc.equal(values["counter"].cast(pa.string()), "SQ_WAVES"))
         own = table.take(waves["row"])
         grid, group = (
-            np.prod([own[f"{name}_{axis}"].to_numpy().astype(float) for axis in _AXES], axis=0)
+            np.array([own[f"{name}_{axis}"].to_numpy().astype(float) for axis in _AXES])
             for name in ("grid", "workgroup")
         )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            full = (np.mod(grid, group) == 0).all(axis=0)
         sizes = {_count(_json(a["extdata"]).get("wave_front_size")) for a in self.agents.values()} - {None}
         message = counter_rows.check_waves(
             waves["value"].to_numpy().astype(float),
-            grid,
-            group,
+            np.where(full, grid.prod(axis=0), np.nan),
+            group.prod(axis=0),
             sizes.pop() if len(sizes) == 1 else None,
             self.source.name,
         )
@@ -341,6 +345,10 @@ def _json(text: object) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _count(value: object) -> int | None:

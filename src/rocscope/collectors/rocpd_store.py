@@ -64,13 +64,15 @@ class Store:
             small = sqlite3.connect(uri, uri=True)
             try:
                 small.execute("PRAGMA trusted_schema = OFF")
+                small.text_factory = lambda text: text.decode("utf-8", "replace")
                 with adbc_sqlite.connect(uri) as large:
                     yield cls(path, small, large)
             finally:
                 small.close()
-        except (sqlite3.Error, adbc.Error, pa.ArrowException) as error:
+        except (sqlite3.Error, adbc.Error, pa.ArrowException, UnicodeError) as error:  # as SQLite words it
+            why = next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(
-                f"{source.name}: damaged or unreadable database ({str(error).splitlines()[0]})",
+                f"{source.name}: damaged or unreadable database ({why})",
                 "copy the file again, or convert it with `rocpd convert -f csv`",
             ) from error
 
@@ -180,7 +182,9 @@ class Store:
         with self._large.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(_BATCH_ROWS)})
             cursor.execute(text, tuple(values) or None)
-            return cursor.fetch_arrow_table()
+            found = cursor.fetch_arrow_table()
+        found.validate(full=True)  # text is as the file has it, UTF-8 or not
+        return found
 
     def _join(self, run: RunTables, base: str, alias: str, key: str) -> str:
         same = f" AND {alias}.guid = K.guid" if run.guid is not None else ""

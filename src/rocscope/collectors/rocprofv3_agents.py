@@ -83,14 +83,34 @@ def processes(source: Source, table: pa.Table, builder: CaptureBuilder) -> pa.Ar
         keys = table["processid"].combine_chunks().dictionary_encode()
         known = {each: each for each in keys.dictionary.to_pylist()}
     elif "guid" in table.column_names and len(table["guid"].unique()) > 1:  # several databases converted
-        keys = table["guid"].combine_chunks()
-        threads = table.group_by("guid").aggregate([("threadid", "min")])
-        known = dict(zip(threads["guid"].to_pylist(), threads["threadid_min"].to_pylist(), strict=True))
+        keys = table["guid"].unify_dictionaries().combine_chunks()
+        known = {guid: pids_by_guid(source).get(guid) for guid in keys.dictionary.to_pylist()}
     else:
         return pa.scalar(builder.process(pid(source), host=where), pa.int32())
     indices = [builder.process(known[key] or 0, host=where) for key in keys.dictionary.to_pylist()]
     fallback = builder.process(pid(source), host=where) if keys.null_count else 0
     return pa.array(indices, pa.int32()).take(keys.indices).fill_null(fallback)
+
+
+def pids_by_guid(source: Source) -> dict[str, int]:
+    """Return the process of each guid in the files of one run that several databases were converted to.
+
+    ``Process_Id`` where a file has it, else the lowest ``Thread_Id`` of a kernel trace.
+    """
+    found: dict[str, int] = {}
+    for what in _WITH_PID:
+        path = sibling(source, what)
+        if path is None:
+            continue
+        wanted = {"guid": pa.string(), "processid": pa.int64(), "threadid": pa.int64()}
+        table = csv_rows.read(Source.open(path), wanted, CaptureBuilder())
+        column = next((name for name in ("processid", "threadid") if name in table.column_names), None)
+        if column is None or "guid" not in table.column_names:
+            continue
+        least = table.group_by("guid").aggregate([(column, "min")])
+        for guid, number in zip(least["guid"].to_pylist(), least[f"{column}_min"].to_pylist(), strict=True):
+            found.setdefault(guid, number)
+    return found
 
 
 def gpus(source: Source, agents: pa.ChunkedArray, builder: CaptureBuilder) -> pa.Array:
