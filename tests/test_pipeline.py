@@ -150,6 +150,14 @@ def test_a_model_of_unknown_parallelism_is_not_used(examples):
     assert "tp-unknown" not in warned
 
 
+def test_a_recorded_model_that_is_damaged_is_left_out_and_a_named_one_is_an_error(tmp_path):
+    made = capture([row("k", 0, 10)], model={"model_type": "qwen3"})
+    assert "model-unusable" in {each.code for each in pipeline.analyze(made).integrity.warnings}
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json"):
+        pipeline.analyze(capture([row("k", 0, 10)]), model=tmp_path / "config.json")
+
+
 def test_the_selection_is_said():
     made = capture([row("k", 0, 10), row("k", 100, 10)])
     analysis = pipeline.analyze(made, between_s=(0.0, float("inf")))

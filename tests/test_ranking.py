@@ -17,18 +17,28 @@ SLOW = {"bytes": 1e6, "flops": 0.0}  # 1.25 us at the 0.8 TB/s that are reached
 
 
 def test_gain_follows_from_share_distance_to_the_roofline_and_limiter():
-    # half of the window at 1.25 of 10 us: 1/8 of the roofline, latency limited: 0.05, 0.3, 0.75 of the way
-    targets, _ = rank([row("k", 0, 10_000), row("rest", 10_000, 10_000)], {"k": SLOW})
+    # half of the window at 12.5 of 100 us: 1/8 of the roofline, latency limited: 0.05, 0.3, 0.75 of the way
+    rows = [row("k", 0, 100_000), row("rest", 100_000, 100_000)]
+    targets, _ = rank(rows, {"k": {"bytes": 1e7, "flops": 0.0}})
     target = targets[0]
     assert (target.rank, target.kernel, target.scope) == (1, "k", "kernel")
-    assert target.time_frac == 0.5 and target.headroom_s == pytest.approx(8.75e-6)
+    assert target.time_frac == 0.5 and target.headroom_s == pytest.approx(8.75e-5)
     gain = target.expected_gain
     assert gain.low_frac == pytest.approx(0.5 * (1 - 0.125**0.05))
     assert gain.mid_frac == pytest.approx(0.5 * (1 - 0.125**0.30))
     assert gain.high_frac == pytest.approx(0.5 * (1 - 0.125**0.75))
-    assert gain.mid_frac < 0.6 * target.headroom_s / 20e-6  # well below the headroom
+    assert gain.mid_frac < 0.6 * target.headroom_s / 200e-6  # well below the headroom
     assert "12.5 % of the roofline at achievable ceilings" in gain.basis and "field notes" in gain.basis
     assert target.problem == "k takes 50 % of the window (one launch shape): memory bound, limited by latency"
+
+
+def test_no_kernel_is_expected_to_run_shorter_than_a_kernel_can():
+    # 1.25 us by the roofline, 4 us by the launch floor of this GPU, 1 us by the shortest kernel seen
+    rows = [row("k", 0, 10_000), row("rest", 10_000, 10_000)]
+    gain = rank(rows, {"k": SLOW})[0][0].expected_gain
+    assert gain.high_frac == pytest.approx(0.5 * (1 - 0.4**0.75))
+    gain = rank([*rows, row("short", 20_000, 2_000)], {"k": SLOW})[0][0].expected_gain
+    assert gain.high_frac == pytest.approx(10 / 22 * (1 - 0.2**0.75))
 
 
 def test_the_gptq_kernel_of_the_field_notes_is_forecast_below_fifteen_percent():
@@ -83,8 +93,8 @@ def test_gains_too_small_to_confirm_and_kernels_at_the_roof_are_no_targets():
 
 
 def test_order_and_ids_do_not_depend_on_chance():
-    rows = [row(name, 1000 * i, 1000) for i, name in enumerate("dbca")]
-    models = {name: {"bytes": 1e5, "flops": 0.0} for name in "abcd"}
+    rows = [row(name, 100_000 * i, 100_000) for i, name in enumerate("dbca")]
+    models = {name: {"bytes": 1e7, "flops": 0.0} for name in "abcd"}
     first, again = rank(rows, models)[0], rank(list(reversed(rows)), models)[0]
     assert [each.id for each in first] == [each.id for each in again]
     assert [each.rank for each in first] == [1, 2, 3, 4] and len({each.id for each in first}) == 4

@@ -14,7 +14,7 @@ from rocscope import assembly, hardware
 from rocscope.capture import Capture, is_capture
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, UsageError
-from rocscope.findings import Analysis
+from rocscope.findings import Analysis, Warned
 from rocscope.study import Study
 
 if TYPE_CHECKING:
@@ -125,10 +125,13 @@ def analyze_capture(
 
     say("measuring")
     specs = _specs(capture, options)
-    kernels = apply.apply(metrics.group(capture, names), specs, _served(capture, options))
+    served, unused = _served(capture, options)
+    kernels = apply.apply(metrics.group(capture, names), specs, served)
 
     say("analysing")
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs)
+    if unused:
+        study.warn(unused.code, unused.message)
     runner.run(study)
 
     say("ranking")
@@ -150,7 +153,7 @@ def compare(
     sides = []
     for recording in (base, new):
         capture = _capture((recording,), None)
-        served = _served(capture, wanted)
+        served, _ = _served(capture, wanted)
         sides.append(
             comparison.Side(
                 capture=capture,
@@ -255,22 +258,24 @@ def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, hardware.GpuS
     }
 
 
-def _served(capture: Capture, options: AnalyzeOptions) -> ServedModel | None:
-    """Return the served model: of ``--model``, else of the manifest, else ``None``.
+def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | None, Warned | None]:
+    """Return the served model (of ``--model``, else of the manifest), or why what is known is not used.
 
     Where several GPUs ran and nothing says how the model was split over them, its shapes are not known.
+    Raises :class:`InputError` for a ``--model`` that cannot be used.
     """
     source = options.model or capture.manifest.model
     if source is None:
-        return None
+        return None, None
     from rocscope.models.served import ServedModel
 
-    size = options.tp or capture.manifest.model_tp
-    if size is None and len(capture.manifest.gpus) > 1:
-        capture.notice(
-            "tp-unknown",
-            f"{len(capture.manifest.gpus)} GPUs ran, and how the model was split over them is not recorded: "
-            "its shapes are not used; say --tp",
-        )
-        return None
-    return ServedModel.load(source, size or 1)
+    size, gpus = options.tp or capture.manifest.model_tp, len(capture.manifest.gpus)
+    if size is None and gpus > 1:
+        text = f"{gpus} GPUs ran, and how the model was split over them is not recorded"
+        return None, Warned(code="tp-unknown", message=f"{text}: its shapes are not used; say --tp")
+    try:
+        return ServedModel.load(source, size or 1), None
+    except InputError as error:
+        if options.model:
+            raise
+        return None, Warned(code="model-unusable", message=f"the recorded model is not used: {error.message}")

@@ -101,14 +101,17 @@ def _shares(limiter: str) -> Shares:
 
 
 def _gain(rows: pd.DataFrame, exposed: pd.Series, headroom: float, window: float) -> Gain:
-    """Time becomes time * (roof / time) ** share: the way to the roofline is gone in factors."""
-    ratio = (rows["roof_ns"] / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
+    """Time becomes time * (least / time) ** share: the way to the least time is gone in factors.
+
+    The least time is the roofline's, but no less than the shortest that a kernel can be.
+    """
+    least = rows["roof_ns"].clip(lower=rows["floor_ns"])
+    ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
     totals: dict[str, float] = {}
     for level in ("low", "mid", "high"):
         power = rows["limiter"].map(lambda limiter, level=level: getattr(_shares(limiter), level))
         totals[level] = float((exposed * (1 - ratio**power)).sum() / window)
-    weight = exposed / max(exposed.sum(), 1.0)
-    now = float(np.exp((np.log(ratio) * weight).sum()))
+    now = float((rows["roof_ns"] * exposed / rows["mean_ns"]).sum() / max(exposed.sum(), 1.0))
     limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
     shares = _shares(limiter)
     ceiling = "achievable" if (rows["roof_basis"] == "achievable").all() else "datasheet"

@@ -26,6 +26,7 @@ class Verdict(_Data):
     near_ridge_frac: Figure  # this near to the ridge, relative, confidence is low
     launch_floor_factor: Figure  # times the launch floor
     cu_bytes_per_clock: Figure  # the most one CU can move
+    shortest_kernel_s: Figure  # where a GPU's launch floor is not known
 
 
 class Integrity(_Data):

@@ -6,6 +6,12 @@ from rocscope.capture import Dropped, Notice
 from synthetic_capture import capture, row, study
 
 
+def missing(made):
+    checked = study(made)
+    ANALYZER.run(checked)
+    return kernels_missing(checked)
+
+
 def warnings(made, **options):
     checked = study(made, **options)
     ANALYZER.run(checked)
@@ -49,8 +55,8 @@ def test_dropped_rows_and_a_cut_recording_withhold_idle_time():
         and "33.3 %" in found["dropped-dispatches"]
     )
     assert "cut short" in found["partial-recording"]
-    assert len(kernels_missing(study(made))) == 2
-    assert kernels_missing(study(capture(CLEAN))) == []
+    assert len(missing(made)) == 2
+    assert missing(capture(CLEAN)) == []
 
 
 def test_drops_that_lose_no_kernel_do_not_withhold_idle_time():
@@ -71,7 +77,7 @@ def test_launches_without_kernels_are_missing_kernels():
     made = capture(CLEAN, spans=launches(40))
     found = warnings(made)
     assert "30 of 40 launch calls have no kernel" in found["launches-without-kernels"]
-    assert kernels_missing(study(made))
+    assert missing(made)
     assert warnings(capture(CLEAN, spans=launches(10))) == {}
     assert warnings(capture(CLEAN, spans=launches(40, "hipMalloc"))) == {}
     assert warnings(made, steps=(0, 1)) == {}  # a part was selected: the rest is not missing

@@ -26,6 +26,8 @@ LITTLE = {"bytes": 1e6, "flops": 1e6}  # a tenth of the memory roof, a hundredth
         ({"bytes": 9e6, "flops": 6.2e7}, {}, "memory-bandwidth", "limiter-memory-roof"),
         (LITTLE, {}, "latency", "limiter-below-all-roofs"),
         (LITTLE, NARROW, "parallelism", "limiter-few-workgroups"),
+        ({"bytes": 1e6, "flops": 5.5e7}, {"grid_x": 95 * 256}, "latency", "limiter-below-all-roofs"),
+        ({"bytes": 1e6, "flops": 5.5e7}, {"grid_x": 80 * 256}, "parallelism", "limiter-few-workgroups"),
         (LITTLE, {"mean": 4_500}, "launch", "limiter-launch-floor"),
         ({}, {"mean": 4_500}, "launch", "limiter-launch-floor"),
         ({}, {"grid_x": 512}, "parallelism", "limiter-starved"),

@@ -1,13 +1,15 @@
 import pytest
 
+from rocscope.analyzers import runner
 from rocscope.analyzers.families import ANALYZER as FAMILIES
+from rocscope.analyzers.integrity import ANALYZER as INTEGRITY
 from rocscope.analyzers.timeline import ANALYZER
 from synthetic_capture import capture, row, study
 
 
 def run(made, **options):
     checked = study(made, **options)
-    ANALYZER.run(checked)
+    runner.run(checked, [ANALYZER, INTEGRITY])
     return checked
 
 
@@ -78,8 +80,6 @@ def test_an_unknown_gpu_has_a_timeline_and_no_peaks():
 
 
 def families(rows, models, names):
-    from rocscope.analyzers import runner
-
     checked = study(capture(rows), models, families=names)
     runner.run(checked, [each for each in runner.analyzers() if each.name != "families"])
     FAMILIES.run(checked)

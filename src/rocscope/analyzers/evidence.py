@@ -105,7 +105,7 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
         "limiter-compute-roof": f"the arithmetic roof is at or above the {line} line",
         "limiter-launch-floor": f"its mean of {duration(row['mean_ns'])} is at the launch floor of "
         f"{duration(floor.value * 1e9) if floor else ''} of the {spec.name}",
-        "limiter-few-workgroups": f"{groups}: some have nothing to do, and both roofs are below {line}",
+        "limiter-few-workgroups": f"{groups}: too few to keep all busy; both roofs are below {line}",
         "limiter-starved": f"{groups} can reach {line} of neither roof, whatever they do",
         "limiter-below-all-roofs": f"below {line} of both roofs with enough workgroups "
         "(no counters: issue stalls, cache traffic and occupancy were not seen)",

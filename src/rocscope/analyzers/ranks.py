@@ -30,33 +30,37 @@ class Ranks:
         frame = study.kernels
         if frame["gpu"].nunique() < 2:
             return
-        link = frame[frame["family"] == "communication"].groupby("gpu")["time_ns"].sum()
-        own = frame[frame["family"] != "communication"].groupby("gpu")["time_ns"].sum()
-        if len(link) < 2 or link.max() <= 0:
+        shared = frame["family"] == "communication"
+        link = frame[shared].groupby("gpu")[["time_ns", "dispatches"]].sum()
+        own = frame[~shared].groupby("gpu")["time_ns"].sum()
+        if len(link) < 2 or link["time_ns"].max() <= 0:
             return
         span = frame.groupby("gpu")["time_ns"].sum().max()
-        waits = float(link.max() - link.min())
-        late, quick = int(link.to_numpy().argmin()), int(link.to_numpy().argmax())
-        late, quick = int(link.index[late]), int(link.index[quick])
+        # by the collective, since one rank's profiler may have run for longer
+        each = link["time_ns"] / link["dispatches"]
+        waits = float(each.max() - each.min()) * int(link["dispatches"].min())
+        late, quick = (int(link.index.to_numpy()[at]) for at in (each.argmin(), each.argmax()))
         lines = thresholds().ranks
         if waits / span < lines.wait_frac.value:
             return
         labels = _labels(study)
         evidence = [
-            f"collectives take {duration(link[quick])} on {labels[quick]} and {duration(link[late])} on "
-            f"{labels[late]}: the difference is waiting, and {labels[late]} is the one waited for "
-            "[ranks-collective-wait]"
+            f"a collective takes {duration(each[quick])} on {labels[quick]} and {duration(each[late])} on "
+            f"{labels[late]}, {duration(waits)} in all: the difference is waiting, and {labels[late]} is the "
+            "one waited for [ranks-collective-wait]"
         ]
-        skew = float(own.get(late, 0.0)) / max(float(own.drop(late, errors="ignore").median()), 1.0) - 1
-        if skew >= lines.skew_frac.value:
+        work = own.reindex(link.index).fillna(0.0)
+        mine, usual = float(work[late]), float(work.drop(late).median())
+        figures = f"{duration(mine)} against {duration(usual)} elsewhere"
+        if mine > (1 + lines.skew_frac.value) * usual:
             evidence.append(
-                f"{labels[late]} also has {percent(skew)} more kernel time of its own [ranks-own-work]"
+                f"{labels[late]} also has more kernel time of its own: {figures} [ranks-own-work]"
             )
             evidence += _differences(frame, late)
         else:
             evidence.append(
-                f"its own kernels take no longer than those of the others ({percent(skew)} more): it is held "
-                "up between them, by its host [ranks-own-work]"
+                f"its own kernels take no longer than those of the others ({figures}): it is held up between "
+                "them, by its host [ranks-own-work]"
             )
         study.targets.append(_target(study, waits, labels[late], evidence))
 

@@ -40,6 +40,7 @@ class Roofline:
         "ridge_flop_per_byte",
         "bound",
         "roof_ns",  # least time of a dispatch
+        "floor_ns",  # no kernel can be expected to run shorter
         "roof_basis",  # "achievable" | "datasheet" | None
         "headroom_ns",  # exposed time above the roofline, of all dispatches
         "over_the_link",  # not to be held against device memory
@@ -67,6 +68,7 @@ class Roofline:
         frame["intensity_flop_per_byte"] = (frame["flops"] / frame["bytes"]).where(frame["bytes"] > 0)
         frame["ridge_flop_per_byte"] = frame["peak_flops"] / frame["peak_bandwidth"]
         frame["bound"] = _bound(frame, over)
+        frame["floor_ns"] = _floor(frame, study.specs)
         above = (1 - frame["roof_ns"] / frame["mean_ns"]).clip(lower=0.0)
         exposed = frame["exposed_ns"].fillna(frame["time_ns"])
         frame["headroom_ns"] = (exposed * above).where(frame["bound"] != "unknown")
@@ -104,6 +106,14 @@ def _ceilings(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> None:
     basis = np.where(measured, "achievable", "datasheet").astype(object)
     basis[~whole.to_numpy(bool)] = None
     frame["roof_basis"] = basis
+
+
+def _floor(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> pd.Series:
+    """Return each GPU's launch floor, or the shortest kernel of the recording if that is shorter."""
+    usual = thresholds().verdict.shortest_kernel_s.value
+    floors = {gpu: s.launch_floor_s.value if s and s.launch_floor_s else usual for gpu, s in specs.items()}
+    shortest = frame.groupby("gpu")["mean_ns"].min()
+    return frame["gpu"].map(shortest).clip(upper=frame["gpu"].map(floors).astype(float) * 1e9)
 
 
 def _bandwidth(ceilings: Ceilings) -> float:

@@ -33,7 +33,7 @@ class Timeline:
 
     name = "timeline"
     help = "busy and idle time of each GPU, and the gaps between launches"
-    needs = ("gpu", "process", "time_ns")
+    needs = ("gpu", "process", "time_ns", "perturbed")  # the last: integrity has run
     adds = ("wall_ns",)  # window of the row's GPU
 
     def run(self, study: Study) -> None:
