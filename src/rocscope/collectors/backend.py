@@ -7,13 +7,13 @@ import os
 import pkgutil
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from rocscope.launch.ask import ask
 from rocscope.launch.tree import Seen
 from rocscope.launch.vllm import Server
 
@@ -147,25 +147,16 @@ def find_program(name: str, environment: Mapping[str, str]) -> Found | Absent:
 
 def _try(path: str, environment: Mapping[str, str]) -> Found | Absent:
     try:
-        answer = subprocess.run(
-            [path, "--version"],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=VERSION_DEADLINE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Absent(f"{path} --version did not answer in {VERSION_DEADLINE_S:g} s", "run it by hand")
+        answer = ask([path, "--version"], environment=environment, timeout_s=VERSION_DEADLINE_S)
     except OSError as error:
         return Absent(f"{path}: {error.strerror}", "reinstall ROCm's profiler")
+    if answer is None:
+        return Absent(f"{path} --version did not answer in {VERSION_DEADLINE_S:g} s", "run it by hand")
     text = answer.stdout + answer.stderr
     match = re.search(r"\bversion:?\s*v?(\d+(?:\.\d+)+)", text)
     if match:
         return Found(path, match[1])
-    if answer.returncode == 0 or re.search(r"\busage\b|unrecognized|invalid option|Wrong option", text, re.I):
+    if answer.exit_code == 0 or re.search(r"\busage\b|unrecognized|invalid option|Wrong option", text, re.I):
         return Found(path)
     last = text.strip().splitlines()[-1:] or ["no output"]
     return Absent(f"{path} does not run: {last[0]}", "reinstall ROCm's profiler, or choose another one")

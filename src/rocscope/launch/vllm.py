@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Final
 
+from rocscope.launch.ask import ask
 from rocscope.launch.readiness import Address
 
 SHUTDOWN_VARIABLE: Final = "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS"
@@ -89,18 +89,12 @@ class Server:
     def version(self, environment: Mapping[str, str]) -> str | None:
         """Ask the interpreter that will run the server for vLLM's version; ``None`` if it does not say."""
         try:
-            answer = subprocess.run(
-                [*self.interpreter, "-c", _ASK_VERSION],
-                env=dict(environment),
-                capture_output=True,
-                text=True,
-                timeout=VERSION_DEADLINE_S,
-                check=False,
-                stdin=subprocess.DEVNULL,
+            answer = ask(
+                [*self.interpreter, "-c", _ASK_VERSION], environment=environment, timeout_s=VERSION_DEADLINE_S
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return None
-        return answer.stdout.strip() or None
+        return (answer.stdout.strip() or None) if answer is not None else None
 
     def ending_in_order(
         self, version: str | None, environment: Mapping[str, str], deadline_s: float
