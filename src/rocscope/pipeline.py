@@ -269,9 +269,10 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
         return None, None
     from rocscope.models.served import ServedModel
 
-    size, gpus = options.tp or capture.manifest.model_tp, len(capture.manifest.gpus)
-    if size is None and gpus > 1:
-        text = f"{gpus} GPUs ran, and how the model was split over them is not recorded"
+    size = options.tp or capture.manifest.model_tp
+    ranks = max((each.rank or 0 for each in capture.manifest.processes), default=0) + 1
+    if size is None and max(ranks, len(capture.manifest.gpus)) > 1:
+        text = "several GPUs ran, and how the model was split over them is not recorded"
         return None, Warned(code="tp-unknown", message=f"{text}: its shapes are not used; say --tp")
     try:
         return ServedModel.load(source, size or 1), None
