@@ -1,0 +1,274 @@
+"""`rocscope profile` as a user meets it: output untouched, exit codes, messages, dry run, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rocscope.capture import Capture
+from rocscope.cli import run
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default folder for output is made in the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "rocscope", "profile", *map(str, arguments)]
+
+
+def profile(
+    *arguments: str | Path, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, timeout=60, cwd=cwd, env={**os.environ, **environment}
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    code = run(["profile", *map(str, arguments)])
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return code, err
+
+
+def test_a_command_is_profiled_from_launch_to_reports(standins: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = "import sys, time; time.sleep(0.4); sys.stdout.buffer.write(b'\\xff\\x00raw'); sys.exit(7)"
+    done = profile(
+        "--out",
+        out,
+        "--gpu",
+        "MI100",
+        "--",
+        sys.executable,
+        "-c",
+        code,
+        PATH=f"{standins}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 7
+    assert done.stdout.startswith(b"\xff\x00raw")
+    assert b"gptq_gemm" in done.stdout
+    for name in ("analysis.json", "report.html", "report.md", "kernels.csv"):
+        assert (out / name).stat().st_size
+    assert Capture.load(out / "capture").manifest.exit_code == 7
+    assert (out / "logs" / "stdout.log").read_bytes() == b"\xff\x00raw"
+
+
+def test_json_alone_is_on_standard_output(standins: Path, tmp_path: Path) -> None:
+    done = profile(
+        *("--json", "--out", tmp_path / "out", "--", "bash", "-c", "echo noise; sleep 0.3"),
+        PATH=f"{standins}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 0
+    analysis = json.loads(done.stdout)
+    assert analysis["capture"]["profiler"] == "rocprofv3"
+    assert b"noise" in done.stderr
+
+
+def test_without_a_profiler_the_report_says_so_and_heavy_libraries_stay_out(tmp_path: Path) -> None:
+    code = (
+        "import sys; from rocscope.cli import run\n"
+        "assert run(['profile', '--profiler', 'none', '--', 'true']) == 0\n"
+        "heavy = {'pandas', 'plotly', 'httpx', 'jinja2', 'amdsmi', 'rocscope.collectors.discovery'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no device data was collected" in done.stdout
+    folder = next((tmp_path / "rocscope-out").iterdir())
+    assert "no device data was collected" in (folder / "report.md").read_text()
+    assert Capture.load(folder / "capture").manifest.profiler == "none"
+
+
+def test_a_named_folder_gets_every_report_also_without_a_profiler(tmp_path: Path) -> None:
+    assert run(["profile", "--profiler", "none", "-q", "--out", str(tmp_path / "o"), "--", "true"]) == 0
+    assert {"analysis.json", "report.html", "report.md", "kernels.csv"} <= {
+        each.name for each in (tmp_path / "o").iterdir()
+    }
+
+
+def test_ctrl_c_ends_in_order_and_reports(standins: Path, tmp_path: Path) -> None:
+    ready, out = tmp_path / "ready", tmp_path / "out"
+    code = f"import time; time.sleep(0.3); open({str(ready)!r}, 'w'); time.sleep(60)"
+    running = subprocess.Popen(
+        command("--out", out, "--", sys.executable, "-c", code),
+        env={**os.environ, "PATH": f"{standins}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    end = time.monotonic() + 20
+    while not ready.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    stdout, stderr = running.communicate(timeout=40)
+    assert b"ending in order" in stderr and b"Aborted" not in stderr
+    assert running.returncode in (1, 130)
+    assert b"gptq_gemm" in stdout
+    assert (out / "analysis.json").exists()
+
+
+def test_a_reader_that_leaves_does_not_lose_the_capture(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = " ".join(command("--profiler", "none", "--out", out, "--", "seq", "100000"))
+    subprocess.run(["bash", "-c", f"{line} | head -n 1"], timeout=60, capture_output=True)
+    assert Capture.load(out / "capture").manifest.exit_code == 0
+    assert (out / "logs/stdout.log").read_bytes().endswith(b"100000\n")
+
+
+def test_dry_run_prints_what_it_would_do_and_does_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["profile", "--dry-run", "--gpu", "MI100", "--profiler", "rocprofv3", "--out", str(out)]
+    assert run([*arguments, "--json", "--duration", "30", "--", "./app", "--flag", "a b"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["profiler"] == "rocprofv3"
+    assert planned["command"][-4:] == ["--", "./app", "--flag", "a b"]
+    assert planned["environment"] == {"ROCPROF_TMPDIR": str(out / "raw/unwritten")}
+    assert planned["passes"] == [{"counters": [], "launches": 1}]
+    assert planned["estimated_s"] == 30
+    assert str(out / "logs/stdout.log") in planned["files"]
+    assert run([*arguments, "--", "./app", "--flag", "a b"]) == 0
+    text = capsys.readouterr().out
+    assert "-- ./app --flag 'a b'" in text and f"ROCPROF_TMPDIR={out}/raw/unwritten" in text
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--profiler", "none", "--", "no-such-program"), 8, "command not found"),
+        (("--profiler", "rocprofv3", "--", "true"), 6, "not installed"),
+        (("--profiler", "replay:/no/such", "--", "true"), 3, "no such recording"),
+        (("--profiler", "magic", "--", "true"), 2, "no such profiler"),
+        (("--duration", "-1", "--profiler", "none", "--", "true"), 2, "--duration"),
+        (("--sample-hz", "99", "--profiler", "none", "--", "true"), 2, "--sample-hz"),
+        (("--duration", "nan", "--profiler", "none", "--", "true"), 2, "--duration"),
+        (("--load", "'x", "--profiler", "none", "--", "true"), 2, "--load"),
+    ],
+)
+def test_each_mistake_has_a_message_a_next_step_and_a_code(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    got, err = refused(capsys, *arguments)
+    assert got == code
+    assert message in err and "next:" in err
+
+
+def test_a_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "--profiler", "none")[0] == 2
+
+
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def vllm(tmp_path: Path) -> Path:
+    """A program called vllm that serves /health and nothing else; it reports no version."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "vllm").write_text(f"#!{sys.executable}\n{SERVER}")
+    (folder / "vllm").chmod(0o755)
+    return folder
+
+
+def test_a_server_is_loaded_and_ended_by_us(vllm: Path, tmp_path: Path, port: int) -> None:
+    out = tmp_path / "out"
+    load = f"{sys.executable} -c \"import time; print('loading'); time.sleep(0.4)\""
+    done = profile(
+        *(
+            "--profiler",
+            "none",
+            "--out",
+            out,
+            "--load",
+            load,
+            "--",
+            "vllm",
+            "serve",
+            "M",
+            "--port",
+            str(port),
+        ),
+        PATH=f"{vllm}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"version could not be found" in done.stderr
+    assert b"loading" in done.stderr and b"loading" not in done.stdout
+    manifest = Capture.load(out / "capture").manifest
+    assert manifest.exit_code == 143 and manifest.window_ns is not None
+    assert 0.3e9 < manifest.window_ns[1] - manifest.window_ns[0] < 10e9
+
+
+def test_a_load_that_fails_is_said(vllm: Path, tmp_path: Path, port: int) -> None:
+    done = profile(
+        *("--profiler", "none", "--load", "false", "--", "vllm", "serve", "M", "--port", str(port)),
+        PATH=f"{vllm}:{os.environ['PATH']}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert b"the load ended with code 1" in done.stderr
+
+
+def test_a_server_that_is_never_ready(vllm: Path, tmp_path: Path, port: int) -> None:
+    done = profile(
+        *("--profiler", "none", "--ready-timeout", "1", "--", "vllm", "serve", "M", "--uds", tmp_path / "s"),
+        *("--port", str(port)),
+        PATH=f"{vllm}:{os.environ['PATH']}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 9
+    assert b"did not answer within 1 s" in done.stderr and b"--ready-timeout" in done.stderr
+
+
+def test_a_server_that_dies_at_once(vllm: Path, tmp_path: Path, port: int) -> None:
+    (vllm / "vllm").write_text(f"#!{sys.executable}\nimport sys; sys.exit('cannot allocate memory')\n")
+    done = profile(
+        *("--profiler", "none", "--", "vllm", "serve", "M", "--port", str(port)),
+        PATH=f"{vllm}:{os.environ['PATH']}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 10
+    assert b"cannot allocate memory" in done.stderr
+
+
+def test_a_port_that_is_taken(vllm: Path, tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = profile(
+            *("--profiler", "none", "--", "vllm", "serve", "M", "--port", str(taken.getsockname()[1])),
+            PATH=f"{vllm}:{os.environ['PATH']}",
+            cwd=tmp_path,
+        )
+    assert done.returncode == 8
+    assert b"is taken" in done.stderr
+
+
+@pytest.fixture
+def port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
