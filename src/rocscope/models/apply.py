@@ -48,7 +48,10 @@ def apply(
         **_quantity("flops", [each.flops for each in found], found),
         "flops_unit": _texts([each.flops_unit for each in found]),
     }
-    return kernels.assign(**{name: pd.Series(values, kernels.index) for name, values in columns.items()})
+    return kernels.assign(
+        # the dtype is given, as pandas would take a column of texts and None for strings and NaN
+        **{name: pd.Series(values, kernels.index, dtype=values.dtype) for name, values in columns.items()}
+    )
 
 
 def _quantity(name: str, values: list[float | None], found: list[Estimate]) -> dict[str, Any]:

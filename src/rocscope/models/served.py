@@ -168,10 +168,12 @@ class ServedModel:
             "intermediate_size": self.intermediate_size,
             "num_key_value_heads": self.kv_heads if self.kv_heads > self.tp else None,
         }
+        hint = "give the tensor-parallel size with --tp"
+        if self.tp < 1:
+            raise InputError(f"{where}: cannot be split over {self.tp} ranks", hint)
         uneven = [name for name, size in sizes.items() if size is not None and size % self.tp]
-        if self.tp < 1 or uneven:
-            reason = f"{', '.join(uneven)} cannot be split over" if uneven else "not a number of GPUs:"
-            raise InputError(f"{where}: {reason} {self.tp} ranks", "give the tensor-parallel size with --tp")
+        if uneven:
+            raise InputError(f"{where}: {', '.join(uneven)} cannot be split over {self.tp} ranks", hint)
 
     @property
     def element_bytes(self) -> int | None:
