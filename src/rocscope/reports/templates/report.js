@@ -40,6 +40,7 @@
     }
 
     form.addEventListener("input", filter);
+    form.addEventListener("change", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => setTimeout(filter));
     for (const button of table.tHead.querySelectorAll("button")) {
@@ -58,15 +59,15 @@
     const chart = document.getElementById("roofline-chart");
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     const narrow = window.matchMedia("(max-width: 48rem)");
-    const names = figure.data.map((trace) => trace.text);
+    let waiting = 0;
 
     function themed() {
+      const { data, layout } = structuredClone(figure);  // Plotly compares with what it was given before
       const style = getComputedStyle(document.documentElement);
       const ink = style.getPropertyValue("--ink").trim();
       const quiet = style.getPropertyValue("--quiet").trim();
       const line = style.getPropertyValue("--line").trim();
       const card = style.getPropertyValue("--card").trim();
-      const layout = figure.layout;
       layout.paper_bgcolor = card;
       layout.plot_bgcolor = card;
       layout.font = { family: getComputedStyle(document.body).fontFamily, color: quiet, size: 13 };
@@ -75,17 +76,20 @@
         axis.gridcolor = line; axis.linecolor = quiet; axis.tickcolor = quiet;
       }
       layout.margin = narrow.matches ? { l: 52, r: 8, t: 12, b: 56 } : { l: 68, r: 20, t: 20, b: 64 };
-      figure.data.forEach((trace, i) => {
+      data.forEach((trace) => {
         if (trace.meta === "roof") { trace.line.color = quiet; return; }
         trace.textfont = { color: ink, size: 11 };
         trace.marker.line.color = card;
-        trace.text = narrow.matches ? names[i].map(() => "") : names[i];
+        if (narrow.matches) { trace.text = trace.text.map(() => ""); }
       });
-      Plotly.react(chart, figure.data, layout, { displayModeBar: false, responsive: true });
+      Plotly.react(chart, data, layout, { displayModeBar: false, responsive: true });
     }
     themed();
-    dark.addEventListener("change", themed);
-    narrow.addEventListener("change", themed);
+    const ruler = document.getElementById("js-plotly-tester");  // where Plotly measures text, off the screen
+    if (ruler) { ruler.setAttribute("aria-hidden", "true"); }
+    const again = () => { clearTimeout(waiting); waiting = setTimeout(themed, 300); };  // after Plotly's own resize
+    dark.addEventListener("change", again);
+    narrow.addEventListener("change", again);
     window.addEventListener("beforeprint", () => Plotly.Plots.resize(chart));
   }
 })();
