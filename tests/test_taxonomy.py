@@ -98,6 +98,7 @@ def toml(rules: list[dict[str, object]], families: str = 'gemm = "g"\nother = "o
         (toml([GOOD | {"kernel": ["(a"]}]), "rule one: kernel"),
         (toml([GOOD | {"kernel": ["(?=a)bcd"]}]), "rule one: kernel"),
         (toml([GOOD | {"kernel": ["a*b*c*"]}]), "matches anything"),
+        (toml([GOOD | {"kernel": [".+?"]}]), "matches anything"),
         (toml([GOOD | {"kernel": ["^" + "a" * 300]}]), "3 to 200 characters"),
         (toml([GOOD | {"kernel": []}]), "needs a pattern"),
         (toml([GOOD | {"examples": []}]), "rule one: examples"),
@@ -124,6 +125,12 @@ def test_a_file_of_ones_own_and_one_that_is_absent(tmp_path: Path) -> None:
     assert Taxonomy.load(path).classify(["one", "two"]).family.to_list() == ["gemm", "other"]
     with pytest.raises(InputError, match="absent"):
         Taxonomy.load(tmp_path / "absent.toml")
+
+
+def test_a_name_that_is_not_utf_8_is_classified_too() -> None:
+    found = classify(["awq_gemm_kernel\udcff", "void f<\ud800>(int)"])
+    assert found.raw_name[0] == "awq_gemm_kernel\udcff"
+    assert list(found.family) == ["awq_gemm", "other"]
 
 
 def test_no_pattern_is_a_catch_all() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OTHER: Final = "other"
+_STRANGERS: Final = ("", "q", "7", "_", "zz kernel<T>(int)")  # what no pattern may match
 COLUMNS: Final = ("raw_name", "kernel", "family", "subfamily", "rule")
 
 
@@ -50,10 +51,10 @@ class Rule(_Data):
             if not 3 <= len(pattern) <= 200:
                 raise ValueError(f"the pattern {pattern[:60]!r} must have 3 to 200 characters")
             try:
-                empty = pc.match_substring_regex(pa.array([""]), pattern)
+                strangers = pc.match_substring_regex(pa.array(_STRANGERS), pattern)
             except pa.ArrowInvalid as error:
                 raise ValueError(f"the pattern {pattern!r} is not RE2: {error}") from error
-            if empty[0].as_py():
+            if pc.any(strangers).as_py():
                 raise ValueError(f"the pattern {pattern!r} matches anything")
         return patterns
 
@@ -67,6 +68,11 @@ class Rule(_Data):
         """Return which names are this rule's, given short and whole ones."""
         found = [_any(names, wanted) for names, wanted in ((short, self.kernel), (raw, self.text)) if wanted]
         return found[0] if len(found) == 1 else pc.and_(*found)
+
+
+def _storable(name: str) -> str:
+    """Replace what is no text in UTF-8: halves of surrogate pairs, from undecodable bytes of a file."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _any(names: pa.Array, patterns: tuple[str, ...]) -> pa.Array:
@@ -131,8 +137,8 @@ class Taxonomy(_Data):
     def _decide(self, short: list[str], raw: list[str]) -> tuple[list[str], list[str], list[str]]:
         families, subfamilies, rules = [OTHER] * len(raw), [""] * len(raw), [""] * len(raw)
         open_rows = list(range(len(raw)))
-        shorts = pa.array(short, pa.string())
-        texts = pa.array([name[:LONGEST] for name in raw], pa.string())
+        shorts = pa.array([_storable(name) for name in short], pa.string())
+        texts = pa.array([_storable(name[:LONGEST]) for name in raw], pa.string())
         for rule in self.rule:
             if not open_rows:
                 break
