@@ -8,9 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile("house", deadline=None)  # machines are shared; slowness is for the benchmarks
+settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -30,7 +30,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever the home module holds
+def __getattr__(name: str) -> Any:
     """Import on first use, so that ``rocscope --help`` does not pay for Arrow and pandas."""
     if name not in _HOMES:
         raise AttributeError(f"module 'rocscope' has no attribute {name!r}")

@@ -51,14 +51,14 @@ def test_a_foreign_format_lists_what_can_be_read(capsys: pytest.CaptureFixture[s
     assert "notes.txt" in err and "rocprofv3" in err
 
 
-def test_a_truncated_gzip_is_named(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, examples: Path
-) -> None:
+def test_a_truncated_gzip_gives_what_precedes_the_cut_and_says_so(tmp_path: Path, examples: Path) -> None:
     whole = (examples / "h200_decoder" / "kineto_fp16_graph.json.gz").read_bytes()
     (tmp_path / "cut.json.gz").write_bytes(whole[: len(whole) // 2])
-    code, err = refused(capsys, "analyze", tmp_path / "cut.json.gz")
-    assert code == 3
-    assert "cut.json.gz" in err
+    done = rocscope("analyze", tmp_path / "cut.json.gz", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert 1000 < found["integrity"]["dispatches"] < 4794
+    assert any("cut.json.gz" in warned["message"] for warned in found["integrity"]["warnings"])
 
 
 def test_an_unknown_gpu_lists_the_known(capsys: pytest.CaptureFixture[str], examples: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_reader_that_goes_away_is_no_error(examples: Path) -> None:
 
 
 def test_control_characters_of_a_recording_do_not_reach_the_terminal(tmp_path: Path) -> None:
-    hostile = "evil\x1b]0;owned\x07<script>[red]kernel"
+    hostile = "evil\x1b[31m\x07kernel(<script>alert(1)</script>)"
     event = {
         "ph": "X",
         "cat": "kernel",
@@ -149,7 +149,7 @@ def test_control_characters_of_a_recording_do_not_reach_the_terminal(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout
     assert "evil" in done.stdout
-    assert "<script>[red]kernel" not in (tmp_path / "out" / "report.html").read_text()
+    assert "<script>alert(1)" not in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -159,5 +159,7 @@ def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_tab_completes_commands() -> None:
-    done = rocscope(_ROCSCOPE_COMPLETE="bash_complete", COMP_WORDS="rocscope an", COMP_CWORD="1")
+    words = {"_ROCSCOPE_COMPLETE": "bash_complete", "COMP_WORDS": "rocscope an", "COMP_CWORD": "1"}
+    program = Path(sys.executable).with_name("rocscope")
+    done = subprocess.run([program], env={**os.environ, **words}, capture_output=True, text=True, timeout=60)
     assert "analyze" in done.stdout

@@ -93,7 +93,7 @@ class Store:
         if "guid" not in self.columns(f"rocpd_info_process{suffix}"):
             return []
         table = quoted(f"rocpd_info_process{suffix}")
-        return sorted(str(row[0]) for row in self._small.execute(f"SELECT DISTINCT guid FROM {table}"))  # noqa: S608
+        return sorted(str(row[0]) for row in self._small.execute(f"SELECT DISTINCT guid FROM {table}"))
 
     def columns(self, table: str) -> frozenset[str]:
         """Return the columns of a table or view, none where it does not exist."""
@@ -109,13 +109,13 @@ class Store:
         if not have:
             return []
         where, values = self._of(run, table, "")
-        text = f"SELECT {', '.join(map(quoted, have))} FROM {quoted(table)}{where}"  # noqa: S608
+        text = f"SELECT {', '.join(map(quoted, have))} FROM {quoted(table)}{where}"
         blank = dict.fromkeys(wanted)
         return [{**blank, **dict(zip(have, row, strict=True))} for row in self._small.execute(text, values)]
 
     def count(self, table: str) -> int:
         """Return how many rows a table or view has."""
-        return int(self._small.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])  # noqa: S608
+        return int(self._small.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])
 
     def timed(self, run: RunTables, base: str, wanted: dict[str, str]) -> pa.Table | None:
         """Return a large table with times of ``run``, ``None`` where there is none that is understood.
@@ -175,7 +175,7 @@ class Store:
             return None
         where, values = self._of(run, table, "")
         value = "IFNULL(CAST(value AS REAL), 9e999) AS value"  # never NULL, so the type is always real
-        return self.arrow(f"SELECT event_id, pmc_id, {value} FROM {quoted(table)}{where}", values)  # noqa: S608
+        return self.arrow(f"SELECT event_id, pmc_id, {value} FROM {quoted(table)}{where}", values)
 
     def arrow(self, text: str, values: Sequence[str] = ()) -> pa.Table:
         """Run a query and return its rows. Raises :class:`adbc_driver_manager.Error`."""

@@ -50,7 +50,7 @@ def read_view(source: Source, store: Store, host: str, builder: CaptureBuilder) 
         **{name: column for name, column in found.items() if column},
     }
     shown = ", ".join(f"{sql} AS {name}" for name, sql in select.items())
-    table = store.arrow(f"SELECT {shown} FROM kernels")  # noqa: S608
+    table = store.arrow(f"SELECT {shown} FROM kernels")
     if "rocpd_kernel_dispatch" in store.names:
         lost = store.count("rocpd_kernel_dispatch") - table.num_rows
         if lost > 0:

@@ -13,7 +13,7 @@ from rocscope.commands import _shared
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @_shared.selection_options
 @_shared.output_options
-def COMMAND(  # noqa: N802  # the name by which cli.py finds it
+def COMMAND(
     paths: tuple[Path, ...], out: Path | None, as_json: bool, quiet: bool, **selection: object
 ) -> int:
     """Label and rank the kernels of a recording: any file or folder that rocprof (v1, v2, v3), rocpd or the

@@ -24,7 +24,7 @@ def _known(_: click.Context, param: click.Parameter, value: str) -> str:
 
 
 @click.group("capture", short_help="Look into a capture, export it, or share it redacted.")
-def COMMAND() -> None:  # noqa: N802  # the name by which cli.py finds it
+def COMMAND() -> None:
     """Look into a capture or any recording, export it for another tool, or make it fit to share."""
 
 

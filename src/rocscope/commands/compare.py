@@ -15,7 +15,7 @@ from rocscope.commands import _shared
 @_shared.selection_options
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def COMMAND(base: Path, new: Path, as_json: bool, quiet: bool, **selection: object) -> int:  # noqa: N802  # found by name
+def COMMAND(base: Path, new: Path, as_json: bool, quiet: bool, **selection: object) -> int:
     """Say what changed from BASE to NEW: the step period with an interval, then families and kernels.
 
     Both are recordings or captures. Where they cannot be compared (another GPU, model or parallelism), that

@@ -7,7 +7,7 @@ import click
 
 @click.command("completion", short_help="Print the tab completion script of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def COMMAND(shell: str) -> None:  # noqa: N802  # the name by which cli.py finds it
+def COMMAND(shell: str) -> None:
     """Print the tab completion script of SHELL.
 
     \b

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,7 @@ from rocscope.commands import _shared
 )
 @click.option("--dry-run", is_flag=True, help="Print the command line, environment and files; run nothing.")
 @_shared.output_options
-def COMMAND(  # noqa: N802  # the name by which cli.py finds it
+def COMMAND(
     command: tuple[str, ...], out: Path | None, as_json: bool, quiet: bool, dry_run: bool, **chosen: Any
 ) -> int:
     """Run COMMAND under a profiler, collect what all its processes did on the GPU, label and rank the
@@ -90,8 +93,7 @@ def COMMAND(  # noqa: N802  # the name by which cli.py finds it
         return 0
     from rocscope import pipeline
 
-    with _shared.progress(enabled=not (quiet or as_json)) as step:
-        done = pipeline.profile(command, options, progress=step, say=_warn)
+    done = pipeline.profile(command, options, progress=_stages(quiet=quiet or as_json), say=_warn)
     _shared.show(done.analysis, done.paths, as_json=as_json, quiet=quiet)
     return done.exit_code
 
@@ -133,9 +135,26 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
         raise UsageError(f"--load: {error}", "mind the quotes") from error
 
 
+def _stages(*, quiet: bool) -> Callable[[str], None]:
+    """Show each new stage as a line, on a terminal: a moving display would mix with the command's output."""
+    shown = ""
+
+    def show(text: str) -> None:
+        nonlocal shown
+        stage = re.sub(r"\d+", "", text)
+        if stage != shown:
+            shown = stage
+            click.echo(click.style(f"rocscope: {_plain(text)}", dim=True), err=True)
+
+    return show if sys.stderr.isatty() and not quiet else lambda _: None
+
+
+def _plain(message: str) -> str:
+    return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
+
+
 def _warn(message: str) -> None:
-    shown = "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
-    click.echo(click.style("rocscope: ", fg="yellow", bold=True) + shown, err=True)
+    click.echo(click.style("rocscope: ", fg="yellow", bold=True) + _plain(message), err=True)
 
 
 def _readable(planned: dict[str, Any]) -> str:

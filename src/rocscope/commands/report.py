@@ -32,7 +32,7 @@ def _known(_: click.Context, param: click.Parameter, value: str) -> str:
 )
 @click.option("--force", is_flag=True, help="Replace PATH.")
 @_shared.selection_options
-def COMMAND(path: Path, name: str, output: Path | None, force: bool, **selection: object) -> None:  # noqa: N802
+def COMMAND(path: Path, name: str, output: Path | None, force: bool, **selection: object) -> None:
     """Write one report of an analysis.json, or of a capture or recording, which is analysed first.
 
     \b
