@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rocscope import assembly, hardware
 from rocscope.capture import Capture, is_capture
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
+_Options = TypeVar("_Options", AnalyzeOptions, ProfileOptions)
 
 
 @dataclass
@@ -49,18 +50,21 @@ class Profiled:
 
 def profile(
     command: Sequence[str],
-    options: ProfileOptions,
+    options: ProfileOptions | None = None,
     *,
     progress: Progress | None = None,
     say: Progress | None = None,
+    **chosen: Any,
 ) -> Profiled:
     """Launch ``command`` under a profiler, gather what all its processes left, analyse it, write reports.
 
-    ``progress`` is told what is being done, ``say`` what a user has to see at once (lost data, processes
-    that had to be killed). Raises :class:`rocscope.errors.RocscopeError` where nothing was profiled.
+    ``chosen`` are fields of :class:`ProfileOptions` (``out=Path("run1")``, ``duration_s=30``) and override
+    ``options``. ``progress`` is told what is being done, ``say`` what a user has to see at once (lost data,
+    processes that had to be killed). Raises :class:`rocscope.errors.RocscopeError` where nothing ran.
     """
     from rocscope.collectors import live
 
+    options = _checked(ProfileOptions, options, chosen)
     recorded = live.record(command, options, progress=progress, say=say)
     capture = recorded.capture
     (progress or (lambda _: None))("analysing")
@@ -235,14 +239,18 @@ def _capture(recording: tuple[str | os.PathLike[str] | Capture, ...], progress: 
 
 
 def _options(options: AnalyzeOptions | None, chosen: dict[str, Any]) -> AnalyzeOptions:
+    return _checked(AnalyzeOptions, options, chosen)
+
+
+def _checked(kind: type[_Options], options: _Options | None, chosen: dict[str, Any]) -> _Options:
     from pydantic import ValidationError
 
     try:
-        return AnalyzeOptions.model_validate({**(options or AnalyzeOptions()).model_dump(), **chosen})
+        return kind.model_validate({**(options.model_dump() if options else {}), **chosen})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {first['msg']}", "see rocscope.config.AnalyzeOptions") from error
+        raise UsageError(f"{where}: {first['msg']}", f"see rocscope.config.{kind.__name__}") from error
 
 
 def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, hardware.GpuSpec | None]:

@@ -14,6 +14,8 @@ def test_only_listed_variables_stay() -> None:
             "RANK": "3",
             "HIP_VISIBLE_DEVICES": "0,1",
             "VLLM_ROCM_USE_AITER": "1",
+            "HSA_OVERRIDE_GFX_VERSION": "9.0.8",
+            "PYTORCH_TUNABLEOP_ENABLED": "1",
             "VLLM_API_KEY": "abc",
             "VLLM_HTTP": "http://user:pass@host/",
             "VLLM_MODEL_REVISION": "hf_abcdefgh",
@@ -22,13 +24,21 @@ def test_only_listed_variables_stay() -> None:
             "TP": 4,
         }
     )
-    assert kept == {"RANK": "3", "HIP_VISIBLE_DEVICES": "0,1", "VLLM_ROCM_USE_AITER": "1"}
+    assert kept == {
+        "RANK": "3",
+        "HIP_VISIBLE_DEVICES": "0,1",
+        "HSA_OVERRIDE_GFX_VERSION": "9.0.8",
+        "PYTORCH_TUNABLEOP_ENABLED": "1",
+        "VLLM_ROCM_USE_AITER": "1",
+    }
 
 
 def test_secrets_on_command_lines() -> None:
     line = "serve m --api-key s3cret --hf-token=hf_abcdefgh -tp 4 HF_TOKEN=zzz sk-abcdefgh --max-num-seqs 4"
     shown = "serve m --api-key <hidden> --hf-token=<hidden> -tp 4 HF_TOKEN=<hidden> <hidden> --max-num-seqs 4"
     assert " ".join(environment.command(line.split())) == shown
+    plain = ("--tokenizer", "org/name", "--max-num-batched-tokens=8192", "--eos-token-id", "2")
+    assert environment.command(plain) == plain
     assert environment.command(["--api-key", "--port", "8000"]) == ("--api-key", "--port", "8000")
 
 

@@ -256,3 +256,22 @@ def test_errors_of_a_launch_are_passed_on(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="command not found"):
         record(tmp_path / "out", "no-such-program", profiler="none")
     assert issubclass(TargetDied, TargetError) and issubclass(TargetNotReady, TargetError)
+
+
+def test_a_command_of_one_word_under_a_wrapper_is_signalled_itself(on_path: Path, tmp_path: Path) -> None:
+    script = tmp_path / "forever"
+    script.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    script.chmod(0o755)
+    recorded = record(tmp_path / "out", str(script), profiler="rocprof", duration_s=0.6)
+    assert recorded.lost == [] and recorded.capture.dispatches.num_rows > 50
+
+
+def test_replaying_a_replay_says_so_and_keeps_no_old_host_samples(examples: Path, tmp_path: Path) -> None:
+    recording = examples / "h200_decoder" / "kineto_strided_graph.json.gz"
+    first = record(tmp_path / "one", sys.executable, "-c", NAP, profiler=f"replay:{recording}")
+    saved = first.capture.save(tmp_path / "capture")
+    again = record(tmp_path / "two", "true", profiler=f"replay:{saved}")
+    assert "itself replayed" in again.capture.manifest.provenance_note
+    assert again.capture.manifest.id != first.capture.manifest.id
+    assert again.capture.samples.num_rows < first.capture.samples.num_rows
+    assert again.capture.manifest.command == ["true"]

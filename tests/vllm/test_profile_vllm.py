@@ -217,3 +217,32 @@ def test_ctrl_c_with_torch_profiler_gathers_all_ranks(
     assert capture.spans.num_rows > 100  # operators on the CPU, really recorded
     assert capture.manifest.profiler == "torch"
     assert "no GPU kernels in this recording" in (out / "report.md").read_text()
+
+
+def test_ctrl_c_under_load_loses_nothing(environment: dict[str, str], tmp_path: Path, port: int) -> None:
+    """Requests are in flight: the load has to end first, or vLLM would wait for its clients for ever."""
+    out = tmp_path / "out"
+    endless = bench(port).replace("--num-prompts 24", "--num-prompts 4000")
+    command = rocscope("--out", str(out), "--load", endless, "--", *serve(port))
+    with (tmp_path / "said").open("wb") as said:
+        running = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            wait_until_healthy(running, port)
+            log = out / "logs/stdout.log"
+            end = time.monotonic() + 120
+            while log.read_text(errors="replace").count("POST /v1/completions") < 20:
+                assert time.monotonic() < end, "the load never came"
+                time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            code = running.wait(300)
+        finally:
+            if running.poll() is None:
+                running.kill()
+                running.wait(10)
+    text = (tmp_path / "said").read_text(errors="replace")
+    assert code == 0, text[-3000:]
+    assert "ending in order" in text and "DATA LOST" not in text
+    capture = Capture.load(out / "capture")
+    traced = {int(path.name.split("_")[0]) for path in out.glob("raw/*/*_kernel_trace.csv")}
+    assert len(traced) == 2 and traced == {each.pid for each in capture.manifest.processes}
+    assert not capture.manifest.partial

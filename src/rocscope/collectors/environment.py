@@ -22,18 +22,37 @@ _ALLOWED: Final = frozenset(
         "WORLD_SIZE",
     }
 )
+_TUNING: Final = (  # families of variables that change which kernels run, or how
+    "AMD_LOG_",
+    "GPU_MAX_HW_QUEUES",
+    "HIPBLASLT_",
+    "HSA_",
+    "MIOPEN_",
+    "NCCL_",
+    "OMP_NUM_THREADS",
+    "PYTORCH_ROCM_ARCH",
+    "PYTORCH_TUNABLEOP_",
+    "RCCL_",
+    "ROCBLAS_",
+    "ROCM_PATH",
+    "TENSILE_",
+    "TORCH_BLAS_",
+    "TRITON_",
+    "VLLM_",
+)
 _SECRET: Final = re.compile(r"token|key|secret|passw|credential|auth|cookie|dsn", re.IGNORECASE)
+_HARMLESS: Final = re.compile(r"tokenizer|tokens\b|-token-ids?\b|key-value|keys?-per", re.IGNORECASE)
 _SECRET_VALUE: Final = re.compile(r"\b(hf_|sk-|ghp_|glpat-|xox[bp]-|AKIA)\w{6,}|://[^/\s:@]+:[^/\s@]+@")
 HIDDEN: Final = "<hidden>"
 
 
 def allowed(environment: Mapping[str, object]) -> dict[str, str]:
-    """Return the variables that may be kept: devices, ranks, and vLLM's own without anything secret."""
+    """Return the variables that may be kept: devices, ranks, tuning of vLLM and ROCm; nothing secret."""
     return {
         name: value
         for name, value in environment.items()
         if isinstance(value, str)
-        and (name in _ALLOWED or name.startswith("VLLM_"))
+        and (name in _ALLOWED or name.startswith(_TUNING))
         and not _SECRET.search(name)
         and not _SECRET_VALUE.search(value)
     }
@@ -45,7 +64,7 @@ def command(arguments: Iterable[str]) -> tuple[str, ...]:
     hide = False
     for argument in arguments:
         option, equals, _ = argument.partition("=")
-        secret = bool(_SECRET.search(option)) and (option.startswith("-") or bool(equals))
+        secret = bool(_SECRET.search(_HARMLESS.sub("", option))) and (option.startswith("-") or bool(equals))
         if hide and not argument.startswith("-"):
             shown.append(HIDDEN)
         elif secret and equals:

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from rocscope.collectors.backend import describe
@@ -258,17 +258,23 @@ def _signal_command(target: Target, outcome: Outcome, number: signal.Signals) ->
         target.signal(number)
         return
     target.tree.refresh()
-    wanted = outcome.run.request.command
+    program, *arguments = outcome.run.request.command
     matches = [
         each
         for each in target.tree.alive()
-        if each.pid != target.pid and each.command[-len(wanted) + 1 :] == wanted[1:] and each.command
+        if each.pid != target.pid and _runs(each.command, PurePath(program).name, tuple(arguments))
     ]
     if not matches:
         target.signal(number)
         return
     # a wrapper's subshell still carries the wrapper's own words before the command's
     min(matches, key=lambda each: (len(each.command), each.created)).process.send_signal(number)
+
+
+def _runs(words: tuple[str, ...], program: str, arguments: tuple[str, ...]) -> bool:
+    """Whether a command line is ``program`` with these arguments, perhaps behind an interpreter."""
+    before = words[: len(words) - len(arguments)]
+    return words[len(before) :] == arguments and program in (PurePath(word).name for word in before)
 
 
 def _note_ending(outcome: Outcome, deadline_s: float) -> None:

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
 from array import array
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from rocscope import tables
 from rocscope.capture import Capture, Clock, Manifest
+from rocscope.collectors import environment
 from rocscope.collectors.live import ENDED_BY_US, Outcome, Progress, Recorded
 from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
 
 if TYPE_CHECKING:
     from rocscope.config import ProfileOptions
-
-KEPT_VARIABLES: Final = re.compile(
-    r"VLLM_|PYTORCH_TUNABLEOP_|TORCH_BLAS_|PYTORCH_ROCM_ARCH|HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES"
-    r"|CUDA_VISIBLE_DEVICES|GPU_MAX_HW_QUEUES|HSA_(?!TOOLS)|NCCL_|RCCL_|HIPBLASLT_|TENSILE_|TRITON_|OMP_NUM_THREADS"
-    r"|MIOPEN_|AMD_(?!.*KEY)|ROCPROF_TMPDIR|ROCM_PATH"
-)
-SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|PROXY|_URL", re.I)
-_SECRET_OPTION: Final = re.compile(
-    r"--?[\w-]*(?:api[-_]?key|token|secret|passw\w*|credential\w*|auth\w*)(?![\w-]*(?:izer|s\b))[\w-]*", re.I
-)
-_SECRET_TEXT: Final = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|Bearer\s+\S+)")
-REDACTED: Final = "[redacted]"
 
 
 def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: Progress) -> Recorded:
@@ -46,7 +34,7 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
         say(message)
     for note in run.notes:
         capture.notice("launch", note)
-    _describe(outcome, options, manifest)
+    _describe(outcome, manifest)
     _synchronise(outcome, capture)
     if lost:
         manifest.partial = True
@@ -94,61 +82,51 @@ def _read(outcome: Outcome, progress: Progress, lost: list[str]) -> Capture:
         capture = _empty(run.backend.name)
         capture.notice("unreadable", f"{error.message} ({error.hint})")
         lost.append(error.message)
-    if run.backend.name != "replay":
+    if run.backend.name == "replay":
+        _replayed(capture, run.request.argument)
+    else:
         capture.manifest.profiler = run.backend.name
         capture.manifest.profiler_version = run.request.found.version or capture.manifest.profiler_version
     return capture
+
+
+def _replayed(capture: Capture, recording: str) -> None:
+    """Say where the kernels come from, and leave out what the host did when they were recorded."""
+    import pyarrow.compute as pc
+
+    manifest = capture.manifest
+    earlier = "" if manifest.provenance == "recorded" else f", itself {manifest.provenance}"
+    was = f", of: {' '.join(manifest.command)}" if manifest.command else ""
+    manifest.provenance_note = (
+        f"kernels replayed from {PurePath(recording).name} (a recording{earlier}{was}); the command was "
+        "really launched and its host sampled"
+    )
+    manifest.provenance = "replayed"
+    manifest.id = Manifest().id
+    capture.samples = capture.samples.filter(
+        pc.not_equal(capture.samples["source"].cast(pa.string()), "host")
+    )
 
 
 def _empty(profiler: str) -> Capture:
     return Capture(Manifest(profiler=profiler))
 
 
-def _describe(outcome: Outcome, options: ProfileOptions, manifest: Manifest) -> None:
+def _describe(outcome: Outcome, manifest: Manifest) -> None:
     """Say what was run, where and when. Tokens are never kept."""
     run = outcome.run
     ending = outcome.ending
     assert ending is not None  # noqa: S101  # as in gather
-    if run.backend.name == "replay":
-        source = options.profiler.partition(":")[2]
-        was = " ".join(manifest.command) if manifest.command else ""
-        manifest.provenance = "replayed"
-        manifest.provenance_note = (
-            f"kernels replayed from {os.path.basename(source.rstrip('/'))}"  # noqa: PTH119  # a name to show
-            + (f" (recorded of: {was})" if was else "")
-            + "; the command was really launched and its host sampled"
-        )
-    manifest.command = redact(run.plan.command if run.backend.name != "replay" else run.request.command)
+    manifest.command = list(environment.command(run.plan.command))
     manifest.host = platform.node()
     manifest.started_at = outcome.started_at
     manifest.duration_s = (outcome.ended_ns - outcome.began_ns) / 1e9
     manifest.exit_code = ending.exit_code
-    manifest.environment = {
-        name: value
-        for name, value in sorted(run.environment.items())
-        if KEPT_VARIABLES.match(name) and not SECRET.search(name)
-    }
+    manifest.environment = environment.allowed(run.environment)
     server = run.request.server
     if server is not None and run.backend.name != "replay":
         manifest.model = manifest.model or vllm.model_config(server.model)
         manifest.model_tp = manifest.model_tp or server.tensor_parallel
-
-
-def redact(command: tuple[str, ...] | list[str]) -> list[str]:
-    """Return a command without the values of options that carry secrets and without anything like a token."""
-    kept: list[str] = []
-    hide = False
-    for word in command:
-        name, equals, _ = word.partition("=")
-        secret = bool(_SECRET_OPTION.fullmatch(name)) or (bool(equals) and bool(SECRET.search(name)))
-        if hide and not word.startswith("--"):
-            kept.append(REDACTED)
-        elif secret and equals:
-            kept.append(f"{name}={REDACTED}")
-        else:
-            kept.append(_SECRET_TEXT.sub(REDACTED, word))
-        hide = secret and not equals
-    return kept
 
 
 def _synchronise(outcome: Outcome, capture: Capture) -> None:
