@@ -81,7 +81,15 @@ def test_info_of_hostile_text_is_harmless(capsys: Captured, saved: Path) -> None
 def test_export_writes_and_refuses_to_replace(
     capsys: Captured, saved: Path, tmp_path: Path, name: str, made: str
 ) -> None:
-    arguments = ("capture", "export", saved, "--format", name, "-o", tmp_path / made.split("/")[0])
+    arguments = (
+        "capture",
+        "export",
+        saved,
+        "--format",
+        name,
+        "-o",
+        tmp_path / made.split("/", maxsplit=1)[0],
+    )
     assert str(tmp_path / made) in out(capsys, *arguments)[0].splitlines()
     before = (tmp_path / made).stat().st_mtime_ns
     assert "exists" in out(capsys, *arguments, code=2)[1]

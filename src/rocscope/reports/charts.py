@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import textwrap
 from collections import defaultdict
@@ -95,23 +94,37 @@ def _height(points: list[KernelFinding], gpus: list[GpuSummary]) -> tuple[float,
     return min(reached) / 3, max(*reached, *peaks) * 2.5
 
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
 def _named(points: list[KernelFinding], frame: tuple[float, float, float, float]) -> dict[int, str]:
     """Choose which points carry their name and on which side, longest first, so that none overlap."""
     left, right, bottom, top = frame
-    taken: list[tuple[float, float, float, float]] = []
-    chosen: dict[int, str] = {}
-    for index, kernel in enumerate(points[: 3 * MAX_NAMED]):
+    longest = max((k.time_s or 0.0) for k in points) or 1.0
+    spots: list[Box] = []
+    for kernel in points:
         x = (math.log10(kernel.intensity_flop_per_byte or 1.0) - left) / (right - left) * _CHART_PX[0]
         y = (top - math.log10(achieved_flops(kernel) or 1.0)) / (top - bottom) * _CHART_PX[1]
-        width = 6.5 * len(_label(kernel))
-        for side, start in (("middle right", x + 20), ("middle left", x - 20 - width)):
-            box = (start, y - 9, start + width, y + 9)
-            free = all(box[2] < o[0] or o[2] < box[0] or box[3] < o[1] or o[3] < box[1] for o in taken)
-            if free and box[0] > 0 and box[2] < _CHART_PX[0] and len(chosen) < MAX_NAMED:
+        r = _point_px(kernel, longest) / 2
+        spots.append((x - r, y - r, x + r, y + r))
+    taken: list[Box] = []
+    chosen: dict[int, str] = {}
+    for index, kernel in enumerate(points[: 3 * MAX_NAMED]):
+        spot = spots[index]
+        width, middle = 6.5 * len(_label(kernel)) + 8, (spot[1] + spot[3]) / 2
+        for side, start in (("middle right", spot[2]), ("middle left", spot[0] - width)):
+            box = (start, middle - 9, start + width, middle + 9)
+            inside = box[0] > 0 and box[2] < _CHART_PX[0]
+            others = [*taken, *spots[:index], *spots[index + 1 :]]
+            if inside and len(chosen) < MAX_NAMED and not any(_overlap(box, other) for other in others):
                 chosen[index] = side
-                taken += [box, (x - 17, y - 17, x + 17, y + 17)]
+                taken.append(box)
                 break
     return chosen
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _add_roofs(figure: Any, gpu: GpuSummary, points: list[KernelFinding], low: float, high: float) -> None:
@@ -197,7 +210,7 @@ def _add_points(figure: Any, points: list[KernelFinding], named: dict[int, str])
 
 def _label(kernel: KernelFinding) -> str:
     shape = kernel.problem_shape or {}
-    detail = f" N={shape['N']}" if "N" in shape else ""
+    detail = next((f" {key}={shape[key]}" for key in ("N", "n") if key in shape), "")
     return shorten(visible(kernel.kernel), 28) + shorten(visible(detail), 12)
 
 
@@ -219,8 +232,3 @@ def _hover(kernel: KernelFinding) -> str:
     for sentence in kernel.evidence[:3]:
         lines += textwrap.wrap(visible(sentence), 70)[:3]
     return "<br>".join(html.escape(line, quote=False) for line in lines)
-
-
-def as_json(value: object) -> str:
-    """Return ``value`` as JSON safe inside ``<script>``."""
-    return for_script(json.dumps(value, allow_nan=False))

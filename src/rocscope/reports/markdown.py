@@ -57,8 +57,8 @@ def _families(analysis: Analysis) -> str:
     rows = [
         [
             markdown(family.family),
-            family.bound,
-            family.limiter,
+            summary.verdict(family, "bound"),
+            summary.verdict(family, "limiter"),
             figures.seconds(family.time_s),
             figures.percent(family.time_frac),
             figures.count(family.dispatches),
@@ -84,7 +84,8 @@ def _targets(analysis: Analysis) -> str:
 
 
 def _target(target: Target) -> str:
-    where = f" in {code(target.kernel)}" if target.kernel else ""
+    named = target.kernel is None or target.kernel in target.problem
+    where = "" if named else f" in {code(target.kernel or '')}"
     lines = [
         f"{target.rank}. **{markdown(target.problem)}**{where}",
         f"   Expected gain {figures.gain(target.expected_gain)}, confidence {target.confidence}; "

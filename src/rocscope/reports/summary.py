@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final, Literal
 
-from rocscope.findings import Analysis, CaptureInfo, KernelFinding
+from rocscope.findings import Analysis, CaptureInfo, FamilySummary, KernelFinding
 from rocscope.reports import figures
 
 NO_KERNELS: Final = "no GPU kernels in this recording"
@@ -74,7 +74,28 @@ def headline(analysis: Analysis) -> str:
         return "The kernels in this recording carry no times; only their counts are known."
     top = max(timed, key=lambda family: family.time_frac or 0.0)
     spent = f"{top.family} takes {figures.percent(top.time_frac)} of GPU kernel time"
+    part = _largest_part(top, "limiter") if top.limiter == "unknown" else None
+    if part is not None:
+        return f"{spent}; {figures.percent(part['time_frac'])} of that is {LIMITER_WORDS[part['limiter']]}."
     return f"{spent}, {LIMITER_WORDS[top.limiter]}."
+
+
+def verdict(family: FamilySummary, what: Literal["bound", "limiter"]) -> str:
+    """Return a family's bound or limiter; of a divided family that of the half or more that has one."""
+    said: str = getattr(family, what)
+    part = _largest_part(family, what) if said == "unknown" else None
+    return said if part is None else f"{part[what]} ({figures.percent(part['time_frac'])})"
+
+
+def _largest_part(family: FamilySummary, what: str) -> dict[str, Any] | None:
+    """Return the part of a divided family that speaks for it: known, and half of its time or more."""
+    known = [
+        part
+        for part in family.split
+        if part.get(what) in {*LIMITER_WORDS, "memory"} - {"unknown"}
+        and (part.get("time_frac") or 0.0) >= 0.5
+    ]
+    return max(known, key=lambda part: part["time_frac"], default=None)
 
 
 def first_target(analysis: Analysis) -> str:

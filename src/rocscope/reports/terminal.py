@@ -102,8 +102,8 @@ def _families(analysis: Analysis) -> Table:
             _cell(figures.seconds(family.time_s)),
             _cell(figures.percent(family.time_frac)),
             _cell(figures.percent(family.bandwidth_frac)),
-            _cell(family.bound),
-            _cell(family.limiter),
+            _cell(summary.verdict(family, "bound"), _STYLES.get(family.bound, "")),
+            _cell(summary.verdict(family, "limiter")),
         )
     if len(analysis.families) > MAX_FAMILIES:
         table.caption = f"{len(analysis.families) - MAX_FAMILIES} smaller families left out"
@@ -152,7 +152,7 @@ def _targets(analysis: Analysis) -> list[RenderableType]:
     for target in analysis.targets[:MAX_TARGETS]:
         gain = f"gain {figures.gain(target.expected_gain)}, {target.confidence} confidence"
         parts.append(_text(f"{target.rank}. {target.problem}", "bold"))
-        if target.kernel:
+        if target.kernel and target.kernel not in target.problem:
             parts.append(_indented(shorten(visible(target.kernel), WIDTH - 4), "cyan"))
         parts.append(_indented(gain, "green"))
         if target.advice:

@@ -1,0 +1,189 @@
+"""The page as text: what its policy allows, what it escapes and leaves out; the browser has its own tests."""
+
+import base64
+import hashlib
+import json
+import re
+
+import pytest
+from sample_analysis import (
+    HOSTILE_NAMES,
+    empty_analysis,
+    hostile_analysis,
+    sample_analysis,
+    sample_families,
+    sample_gpu,
+    sample_kernel,
+)
+
+from rocscope.findings import Analysis, LaunchShape, Quantity
+from rocscope.reports import charts, html, summary
+
+
+def page(analysis: Analysis) -> str:
+    return html.REPORT.render(analysis)
+
+
+def scripts(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"<script([^>]*)>(.*?)</script>", text, re.S)
+
+
+def policy(text: str) -> dict[str, list[str]]:
+    content = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert content is not None
+    parts = content.group(1).replace("&#39;", "'").split("; ")
+    return {part.split()[0]: part.split()[1:] for part in parts}
+
+
+def digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@pytest.mark.parametrize("analysis", [sample_analysis(), empty_analysis(), hostile_analysis()])
+def test_the_policy_allows_our_script_and_style_by_hash_and_nothing_else(analysis: Analysis) -> None:
+    text = page(analysis)
+    allowed = policy(text)
+    assert allowed["default-src"] == ["'none'"]
+    ours = {digest(body) for attributes, body in scripts(text) if "json" not in attributes}
+    assert set(allowed["script-src"]) == ours
+    style = re.search(r"<style>(.*?)</style>", text, re.S)
+    assert style is not None
+    assert digest(style.group(1)) in allowed["style-src"]
+    assert "unsafe" not in str(allowed)
+    assert "http" not in str(allowed)
+
+
+def test_the_page_refers_to_nothing_outside() -> None:
+    own = re.sub(r"<script>.*?</script>", "", page(sample_analysis()), flags=re.S)
+    assert not re.search(r"""(src|href)=["'](?!#)|@import|url\(""", own)
+
+
+def test_a_chart_is_there_only_when_there_is_something_to_draw() -> None:
+    flat = sample_analysis(
+        kernels=[sample_kernel(flops_per_dispatch=Quantity(), intensity_flop_per_byte=None)]
+    )
+    unknown = sample_analysis(gpus=[sample_gpu(peak_bandwidth_bytes_per_s=None, peak_flops_per_s={})])
+    for analysis in (flat, unknown, empty_analysis()):
+        assert charts.roofline_json(analysis) is None
+        assert len(scripts(page(analysis))) == 1
+        assert len(page(analysis)) < 120_000
+
+
+def test_hostile_text_is_escaped_everywhere() -> None:
+    text = page(hostile_analysis())
+    assert len(scripts(text)) == 3
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.S)
+    assert "<img" not in own
+    assert "onerror=window" not in re.sub(r"&lt;.*?&gt;", "", own)
+    assert "\x1b" not in own
+    data = next(body for attributes, body in scripts(text) if "json" in attributes)
+    assert "<" not in data
+    figure = json.loads(data)
+    hover = "".join(str(trace.get("hovertext", "")) for trace in figure["data"])
+    assert "&lt;script&gt;" in hover
+    assert "<script" not in hover
+    assert HOSTILE_NAMES[1].replace("'", "&#39;") in own
+
+
+def test_a_million_shapes_do_not_make_a_page_of_a_million_rows() -> None:
+    kernels = [
+        sample_kernel(time_s=1 / (i + 1), time_frac=1e-4, launch_shape=LaunchShape(grid=[i], workgroup=[1]))
+        for i in range(1000)
+    ]
+    analysis = sample_analysis(kernels=kernels)
+    text = page(analysis)
+    assert text.count('<tbody id="kernel-') == html.MAX_KERNELS
+    assert "600 smaller kernels (6.00" in text
+    library = max(len(body) for _, body in scripts(text))
+    assert len(text) - library < 3_000_000
+
+
+def test_rows_carry_what_they_sort_by_and_unknown_is_no_number() -> None:
+    kernel = sample_kernel(bandwidth_frac=None, headroom_s=None)
+    row = re.search(r'<tbody id="kernel-0"[^>]*>', page(sample_analysis(kernels=[kernel])))
+    assert row is not None
+    assert 'data-bandwidth=""' in row.group()
+    assert 'data-headroom=""' in row.group()
+    assert f'data-time="{kernel.time_s!r}"' in row.group()
+
+
+def test_several_gpus_are_told_apart() -> None:
+    kernels = [sample_kernel(), sample_kernel(gpu=1)]
+    text = page(sample_analysis(kernels=kernels, gpus=[sample_gpu(0), sample_gpu(1)]))
+    assert "· GPU 1" in text
+    assert "<dt>GPUs</dt><dd>2</dd>" in text
+
+
+def test_equal_gpus_share_their_roofs_and_others_have_their_own() -> None:
+    def roofs(*gpus: object) -> int:
+        figure = json.loads(charts.roofline_json(sample_analysis(gpus=list(gpus))) or "{}")
+        return sum(trace["meta"] == "roof" for trace in figure["data"])
+
+    alone = roofs(sample_gpu(0))
+    assert roofs(sample_gpu(0), sample_gpu(1)) == alone
+    other = sample_gpu(1, model="MI210", peak_bandwidth_bytes_per_s=1638e9)
+    assert roofs(sample_gpu(0), other) > alone
+    assert roofs(sample_gpu(0, achievable_bandwidth_bytes_per_s=None)) == alone - 1
+
+
+def test_roofs_and_points_lie_where_they_should() -> None:
+    figure = json.loads(charts.roofline_json(sample_analysis()) or "{}")
+    slope = figure["data"][0]
+    assert slope["y"][0] / slope["x"][0] == pytest.approx(1228.8e9)
+    assert slope["y"][1] == pytest.approx(46.1e12), "the pipe the kernels use, not the fastest of the card"
+    gemm = next(trace for trace in figure["data"] if trace["meta"] == "kernels")
+    assert gemm["x"][0] == 1.917
+    assert gemm["y"][0] == pytest.approx(2 * 8704 * 5120 / 60937.5e-9)
+    sizes = gemm["marker"]["size"]
+    assert (sizes[0] / sizes[1]) ** 2 == pytest.approx(0.0039 / 0.0025137), "area goes with time"
+
+
+def test_all_pipes_are_drawn_where_it_is_not_told_which_is_used() -> None:
+    kernels = [sample_kernel(ridge_flop_per_byte=None)]
+    figure = json.loads(charts.roofline_json(sample_analysis(kernels=kernels)) or "{}")
+    levels = {
+        trace["y"][0]
+        for trace in figure["data"]
+        if trace["meta"] == "roof" and trace["y"][0] == trace["y"][1]
+    }
+    assert levels == {46.1e12, 23.1e12, 184.6e12}
+
+
+def test_labels_never_overlap() -> None:
+    kernels = [
+        sample_kernel(
+            intensity_flop_per_byte=1.0 + 0.01 * i,
+            flops_per_dispatch=Quantity(value=1e6 * (1 + i % 3), basis="modelled"),
+            time_s=0.001 * (9 - i),
+        )
+        for i in range(8)
+    ]
+    figure = json.loads(charts.roofline_json(sample_analysis(kernels=kernels)) or "{}")
+    named = [text for trace in figure["data"] if trace["meta"] == "kernels" for text in trace["text"] if text]
+    assert len(named) <= charts.MAX_NAMED
+
+
+def test_a_divided_family_is_named_for_half_of_it_or_not_at_all() -> None:
+    def family(share: float) -> Analysis:
+        split = [
+            {"bound": "memory", "limiter": "latency", "shapes": 2, "time_frac": share},
+            {"bound": "unknown", "limiter": "unknown", "shapes": 1, "time_frac": 1 - share},
+        ]
+        first = sample_families()[0].model_copy(
+            update={"bound": "unknown", "limiter": "unknown", "split": split}
+        )
+        return sample_analysis(families=[first])
+
+    mostly, partly = family(0.628), family(0.2)
+    assert "62.8\u00a0% of that is held back by latency" in summary.headline(mostly)
+    assert summary.verdict(mostly.families[0], "bound") == "memory (62.8\u00a0%)"
+    assert "latency (62.8" in page(mostly)
+    assert summary.headline(partly).endswith("limiter unknown.")
+    assert summary.verdict(partly.families[0], "limiter") == "unknown"
+
+
+def test_json_inside_a_script_is_plain_json() -> None:
+    assert json.loads(charts.for_script(json.dumps({"a": "</script><!--\u2028"}))) == {
+        "a": "</script><!--\u2028"
+    }
+    assert "<" not in charts.for_script('"</script>"')
