@@ -96,10 +96,9 @@ def _replayed(capture: Capture, recording: str) -> None:
 
     manifest = capture.manifest
     earlier = "" if manifest.provenance == "recorded" else f", itself {manifest.provenance}"
-    was = f", of: {' '.join(manifest.command)}" if manifest.command else ""
+    was = f", recorded of {' '.join(manifest.command)}" if manifest.command else ""
     manifest.provenance_note = (
-        f"kernels replayed from {PurePath(recording).name} (a recording{earlier}{was}); the command was "
-        "really launched and its host sampled"
+        f"{PurePath(recording).name}{earlier}{was}; the command was really launched and its host sampled"
     )
     manifest.provenance = "replayed"
     manifest.id = Manifest().id
