@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+COLUMNS: Final = ["gpu", "queue", "stream", "start_ns", "end_ns"]
 
 
 def assign(dispatches: pa.Table) -> npt.NDArray[np.int32]:
@@ -23,7 +25,7 @@ def assign(dispatches: pa.Table) -> npt.NDArray[np.int32]:
     lane = np.zeros(rows, np.int32)
     if not rows:
         return lane
-    frame = dispatches.select(["gpu", "queue", "stream", "start_ns", "end_ns"]).to_pandas()
+    frame = dispatches.select(COLUMNS).to_pandas()
     track = frame.groupby(
         [frame["gpu"], frame["queue"].fillna(frame["stream"])], dropna=False, sort=False
     ).ngroup()

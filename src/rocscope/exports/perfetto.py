@@ -123,16 +123,17 @@ class _Trace:
 
     def _dispatches(self) -> Iterator[list[str]]:
         table = self._capture.dispatches
+        shown = pc.and_(pc.is_valid(table["start_ns"]), pc.is_valid(table["end_ns"]))
         if self._passes:
-            table = table.filter(pc.is_in(table["pass"], pa.array(self._passes, table["pass"].type)))
-        table = table.filter(pc.and_(pc.is_valid(table["start_ns"]), pc.is_valid(table["end_ns"])))
-        lane = lanes.assign(table)
-        chosen = Capture(manifest=self._capture.manifest, dispatches=table)
-        at = 0
-        for batch in enriched.batches(chosen, "dispatches"):
-            if batch.num_rows:
-                yield self._dispatch_lines(batch, lane[at : at + batch.num_rows].tolist())
-            at += batch.num_rows
+            shown = pc.and_(shown, pc.is_in(table["pass"], pa.array(self._passes, table["pass"].type)))
+        lane = lanes.assign(table.select(lanes.COLUMNS).filter(shown))
+        row = at = 0
+        for batch in enriched.batches(self._capture, "dispatches"):  # filtered here: a copy of all is large
+            kept = batch.filter(shown.slice(row, batch.num_rows).combine_chunks())
+            row += batch.num_rows
+            if kept.num_rows:
+                yield self._dispatch_lines(kept, lane[at : at + kept.num_rows].tolist())
+                at += kept.num_rows
 
     def _dispatch_lines(self, batch: pa.RecordBatch, lane: list[int]) -> list[str]:
         get = {name: batch.column(name).to_pylist() for name in _NUMBERS}
