@@ -45,9 +45,10 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 2 usage, 3 unusable input, 4 no GPU kernels, 5 unknown GPU, 6 no profiler, "
-    "7 no permission, 8 to 10 the command failed, 11 profiler data lost, 12 regression found. "
-    "`profile` passes the command's own exit code through.",
+    epilog="Exit codes: 0 done, 2 usage, 3 unusable input, 4 no GPU kernels, 5 unknown GPU, "
+    "6 no profiler, 7 no permission, 8 the command could not be run, 9 not ready in time, 10 ended too soon, "
+    "11 profiler data lost, 12 regression found, 13 no such file, 14 empty, 15 damaged, 16 unknown format, "
+    "17 port taken. `profile` passes the command's own exit code through.",
 )
 @click.version_option(__version__, prog_name="rocscope")
 def cli() -> None:

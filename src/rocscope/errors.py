@@ -3,14 +3,18 @@
     RocscopeError
     ├── UsageError            2   the command line does not make sense
     ├── InputError            3   a file or capture cannot be used
-    │   ├── UnknownFormat     3
-    │   └── NoKernels         4   it was read, and holds no GPU kernels
+    │   ├── NoKernels         4   it was read, and holds no GPU kernels
+    │   ├── NotFound         13
+    │   ├── EmptyInput       14
+    │   ├── DamagedInput     15   cut short or overwritten, with nothing left to use
+    │   └── UnknownFormat    16   no reader knows it
     ├── UnknownGpu            5
     ├── ProfilerMissing       6   no profiler, or not the one that was asked for
     ├── PermissionMissing     7   a device, file or counter is out of reach
     ├── TargetError           8   the command could not be run to its end
     │   ├── TargetNotReady    9
-    │   └── TargetDied       10
+    │   ├── TargetDied       10
+    │   └── PortTaken        17
     ├── DataLost             11   a GPU process left no output
     └── RegressionFound      12   `compare --fail-on-regression`
 
@@ -47,8 +51,28 @@ class InputError(RocscopeError):
     exit_code = 3
 
 
+class NotFound(InputError):
+    """No file or folder of that name."""
+
+    exit_code = 13
+
+
+class EmptyInput(InputError):
+    """A file without content, or a folder without a file."""
+
+    exit_code = 14
+
+
+class DamagedInput(InputError):
+    """A file that was cut short or overwritten, with nothing left that can be used."""
+
+    exit_code = 15
+
+
 class UnknownFormat(InputError):
     """No reader recognises the content of a file."""
+
+    exit_code = 16
 
 
 class NoKernels(InputError):
@@ -91,6 +115,12 @@ class TargetDied(TargetError):
     """The command ended before profiling began."""
 
     exit_code = 10
+
+
+class PortTaken(TargetError):
+    """Another program listens where the server would."""
+
+    exit_code = 17
 
 
 class DataLost(RocscopeError):

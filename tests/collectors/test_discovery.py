@@ -186,7 +186,7 @@ def test_an_unfinished_run_is_said(tmp_path: Path) -> None:
     (tmp_path / "8_kernel_trace.csv").unlink()
     with pytest.raises(InputError, match="killed before its data were written") as error:
         load([tmp_path])
-    assert error.value.exit_code == 3
+    assert error.value.exit_code == 14
 
 
 def test_one_bad_file_of_many(tmp_path: Path) -> None:

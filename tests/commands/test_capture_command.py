@@ -131,7 +131,7 @@ def test_share_makes_an_archive_that_loads_again(capsys: Captured, saved: Path, 
 @pytest.mark.parametrize("command", ["info", "share", "export"])
 def test_a_missing_capture_is_named(capsys: Captured, tmp_path: Path, command: str) -> None:
     more = {"share": ["-o", tmp_path / "x.zip"], "export": ["--format", "csv", "-o", tmp_path / "x"]}
-    err = out(capsys, "capture", command, tmp_path / "absent", *more.get(command, []), code=3)[1]
+    err = out(capsys, "capture", command, tmp_path / "absent", *more.get(command, []), code=13)[1]
     assert "absent" in err
     assert "next:" in err
     assert list(tmp_path.iterdir()) == []

@@ -33,21 +33,21 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, err = refused(capsys, "analyze", tmp_path / "absent.csv")
-    assert code == 3
+    assert code == 13
     assert "absent.csv" in err and "next:" in err
 
 
 def test_an_empty_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "results.csv").touch()
     code, err = refused(capsys, "analyze", tmp_path / "results.csv")
-    assert code == 3
+    assert code == 14
     assert "results.csv" in err and "empty" in err
 
 
 def test_a_foreign_format_lists_what_can_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("Dear diary\n")
     code, err = refused(capsys, "analyze", tmp_path / "notes.txt")
-    assert code == 3
+    assert code == 16
     assert "notes.txt" in err and "rocprofv3" in err
 
 
@@ -59,6 +59,26 @@ def test_a_truncated_gzip_gives_what_precedes_the_cut_and_says_so(tmp_path: Path
     found = json.loads(done.stdout)
     assert 1000 < found["integrity"]["dispatches"] < 4794
     assert any("cut.json.gz" in warned["message"] for warned in found["integrity"]["warnings"])
+
+
+def test_a_recording_without_kernels_is_reported_and_refused(tmp_path: Path) -> None:
+    event = {
+        "ph": "X",
+        "cat": "cpu_op",
+        "name": "aten::mm",
+        "pid": 1,
+        "tid": 1,
+        "ts": 1.0,
+        "dur": 5.0,
+        "args": {},
+    }
+    trace = {"schemaVersion": 1, "deviceProperties": [], "traceEvents": [event]}
+    (tmp_path / "cpu.json").write_text(json.dumps(trace))
+    done = rocscope("analyze", tmp_path / "cpu.json", "--json", "--out", tmp_path / "out")
+    assert done.returncode == 4
+    assert "no GPU kernels" in done.stderr and "next:" in done.stderr
+    assert json.loads(done.stdout)["kernels"] == []
+    assert "no GPU kernels in this recording" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_an_unknown_gpu_lists_the_known(capsys: pytest.CaptureFixture[str], examples: Path) -> None:

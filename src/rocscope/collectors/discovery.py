@@ -19,7 +19,15 @@ from rocscope.collectors import stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader, readers
 from rocscope.collectors.source import Source
-from rocscope.errors import InputError, RocscopeError, UnknownFormat
+from rocscope.errors import (
+    DamagedInput,
+    EmptyInput,
+    InputError,
+    NotFound,
+    PermissionMissing,
+    RocscopeError,
+    UnknownFormat,
+)
 
 Progress = Callable[[str], None]
 _SHOWN: Final = 5  # names listed in a notice
@@ -60,7 +68,7 @@ def load(paths: Sequence[Path], *, progress: Progress | None = None) -> Capture:
     paths = [Path(path) for path in paths]
     for path in paths:
         if not path.exists():
-            raise InputError(f"{path}: no such file or folder", "check the path")
+            raise NotFound(f"{path}: no such file or folder", "check the path")
     saved = [path for path in paths if path.is_dir() and is_capture(path)]
     if saved:
         if len(paths) > 1:
@@ -94,7 +102,7 @@ def _recognised(paths: Sequence[Path], builder: CaptureBuilder) -> list[_Found]:
             try:
                 source = Source.open(path, name)
                 reader = _reader_of(source) if source.head else None
-            except InputError as error:
+            except (InputError, PermissionMissing) as error:
                 builder.notice("unreadable-file", error.message, name)
                 continue
             if reader is None:
@@ -102,7 +110,7 @@ def _recognised(paths: Sequence[Path], builder: CaptureBuilder) -> list[_Found]:
             else:
                 found.append(_Found(source, reader))
         if empty:
-            raise InputError(f"{named}: no file in it{_unfinished(builder)}", "check the path")
+            raise EmptyInput(f"{named}: no file in it{_unfinished(builder)}", "check the path")
     if unknown:
         more = "" if len(unknown) <= _SHOWN else f" and {len(unknown) - _SHOWN} more"
         builder.notice(
@@ -124,8 +132,9 @@ def _named(path: Path) -> _Found:
         raise InputError(f"{path}: not a regular file", "name a file or a folder")
     source = Source.open(path)
     if not source.head:
-        what = "nothing can be unpacked from it" if source.compressed else "the file is empty"
-        raise InputError(f"{path}: {what}", "copy the file again, or collect the recording again")
+        if source.compressed:
+            raise DamagedInput(f"{path}: nothing can be unpacked from it", "copy the file again")
+        raise EmptyInput(f"{path}: the file is empty", "copy the file again, or collect the recording again")
     reader = _reader_of(source)
     if reader is None:
         raise UnknownFormat(f"{path}: not a format this tool reads", _readable())

@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from rocscope.errors import InputError
+from rocscope.errors import DamagedInput, EmptyInput, InputError
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class JsonStream:
         """Map ``path`` (inflated); ``name`` is for messages. Raises :class:`InputError` if it is empty."""
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise InputError(f"{name}: the file is empty", "collect it again")
+                raise EmptyInput(f"{name}: the file is empty", "collect it again")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
                 yield cls(text, name, chunk_bytes=chunk_bytes)
 
@@ -182,7 +182,7 @@ class JsonStream:
     def error(self, wanted: str) -> InputError:
         """Return the error for a text that holds something else than ``wanted`` at the cursor."""
         found = self.text[self.position : self.position + 20]
-        return InputError(
+        return DamagedInput(
             f"{self.name}: {self._where()}: expected {wanted}, found {found!r}",
             "the file is damaged or of another format: copy or collect it again",
         )

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from rocscope.collectors.source import Source
-from rocscope.errors import InputError
+from rocscope.errors import DamagedInput
 
 _BATCH_ROWS: Final = 1 << 16  # also how many rows the driver looks at to tell a column's type
 _OWNED: Final = ("tid", "agent_id", "queue_id", "stream_id")
@@ -52,7 +52,7 @@ class Store:
     @classmethod
     @contextmanager
     def open(cls, path: Path, source: Source) -> Iterator[Store]:
-        """Open ``path`` read-only. Raises :class:`InputError` that names ``source`` if it is damaged."""
+        """Open ``path`` read-only. Raises :class:`DamagedInput` that names ``source`` if it is damaged."""
         import adbc_driver_manager.dbapi as adbc
         import adbc_driver_sqlite.dbapi as adbc_sqlite
 
@@ -71,7 +71,7 @@ class Store:
                 small.close()
         except (sqlite3.Error, adbc.Error, pa.ArrowException, UnicodeError) as error:  # as SQLite words it
             why = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(
+            raise DamagedInput(
                 f"{source.name}: damaged or unreadable database ({why})",
                 "copy the file again, or convert it with `rocpd convert -f csv`",
             ) from error

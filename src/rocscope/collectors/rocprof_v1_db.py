@@ -26,7 +26,7 @@ from rocscope.collectors.rocprof_rows import DispatchRows
 from rocscope.collectors.rocprof_text import TEXT_COLUMNS, column_type
 from rocscope.collectors.rocprof_v1_csv import TOOL
 from rocscope.collectors.source import Source
-from rocscope.errors import InputError
+from rocscope.errors import DamagedInput, InputError
 
 _SPAN_TABLES: Final = {"HIP": "api", "HSA": "api", "rocTX": "annotation"}
 _OP_TABLES: Final = ("OPS", "COPY")
@@ -219,7 +219,7 @@ def _connection(source: Source) -> Iterator[Any]:
 
 
 def _unusable(source: Source, error: Exception) -> InputError:
-    return InputError(
+    return DamagedInput(
         f"{source.name}: SQLite cannot read it ({str(error).splitlines()[0]})",
         "the database is damaged; use the run's results.csv or results.json, or copy it again",
     )

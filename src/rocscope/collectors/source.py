@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from rocscope.collectors.salvage import SalvagedStream
-from rocscope.errors import InputError
+from rocscope.errors import DamagedInput, InputError, NotFound, PermissionMissing
 
 HEAD_BYTES: Final = 1 << 16
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -43,11 +43,13 @@ class Source:
             with gzip.open(path, "rb") if compressed else path.open("rb") as stream:
                 head = _read_some(stream, HEAD_BYTES)
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file or folder", "check the path") from None
+            raise NotFound(f"{path}: no such file or folder", "check the path") from None
         except PermissionError:
-            raise InputError(f"{path}: permission denied", "make the file readable to this user") from None
+            raise PermissionMissing(
+                f"{path}: permission denied", "make the file readable to this user"
+            ) from None
         except (OSError, zlib.error) as error:  # BadGzipFile is an OSError
-            raise InputError(f"{path}: {error}", "copy the file again") from error
+            raise DamagedInput(f"{path}: {error}", "copy the file again") from error
         return cls(path=path, name=shown, head=head, size_bytes=size, compressed=compressed)
 
     @property
@@ -100,7 +102,7 @@ class Source:
                             )
                         copy.write(chunk)
             except (EOFError, OSError, zlib.error) as error:
-                raise InputError(f"{self.path}: damaged gzip ({error})", "copy the file again") from error
+                raise DamagedInput(f"{self.path}: damaged gzip ({error})", "copy the file again") from error
             copy.flush()
             yield Path(copy.name)
 

@@ -155,7 +155,8 @@ class EventColumns:
             "external": _external(args),
         }
         if kind == "operator":
-            shared["shape"] = self.shapes.of([(bytes(a.dims), bytes(a.types), bytes(a.strides)) for a in args])
+            inputs = [(bytes(a.dims), bytes(a.types), bytes(a.strides)) for a in args]
+            shared["shape"] = self.shapes.of(inputs)
         else:
             shared["shape"] = np.full(len(events), -1, dtype=np.int64)
         self._append(self.spans, events, "host events: ", shared)

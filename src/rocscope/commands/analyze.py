@@ -28,6 +28,7 @@ def COMMAND(
       rocscope analyze capture/ --json | jq .targets[0]
     """
     from rocscope import pipeline
+    from rocscope.errors import NoKernels
 
     options = _shared.analyze_options(**selection)  # type: ignore[arg-type]  # click gives them by these names
     with _shared.progress(enabled=not (quiet or as_json)) as step:
@@ -35,4 +36,9 @@ def COMMAND(
         analysis = pipeline.analyze_capture(capture, options, progress=step)
         written = pipeline.write_reports(analysis, capture, out) if out else {}
     _shared.show(analysis, written, as_json=as_json, quiet=quiet)
+    if not analysis.kernels:
+        raise NoKernels(
+            "no GPU kernels in this recording",
+            "record GPU activity, for example with `rocscope profile` on a node with ROCm",
+        )
     return 0
