@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rocscope import ranking
 from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions
 from rocscope.findings import (
@@ -119,6 +118,8 @@ def _kernels(frame: pd.DataFrame) -> list[KernelFinding]:
 
 
 def _kernel(row: dict[Any, Any], total: float) -> KernelFinding:
+    from rocscope import ranking
+
     time = _number(row["time_ns"])
     return KernelFinding(
         kernel=row["kernel"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rocscope import assembly, hardware
+from rocscope import assembly
 from rocscope.capture import Capture, is_capture
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, UsageError
@@ -19,6 +19,7 @@ from rocscope.study import Study
 
 if TYPE_CHECKING:
     from rocscope.comparison import Comparison
+    from rocscope.hardware import GpuSpec
     from rocscope.models.served import ServedModel
     from rocscope.reports.report import Report
 
@@ -253,8 +254,10 @@ def _checked(kind: type[_Options], options: _Options | None, chosen: dict[str, A
         raise UsageError(f"{where}: {first['msg']}", f"see rocscope.config.{kind.__name__}") from error
 
 
-def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, hardware.GpuSpec | None]:
+def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, GpuSpec | None]:
     """Say which GPU each index is: as the user says, else as the recording describes it for certain."""
+    from rocscope import hardware
+
     if options.gpu:
         named = hardware.by_name(options.gpu)
         return {gpu.gpu: named for gpu in capture.manifest.gpus}
