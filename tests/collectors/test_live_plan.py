@@ -228,6 +228,14 @@ def test_a_folder_in_use_or_out_of_reach_is_refused(tools: Path) -> None:
     run = plan(tools, "true", profiler="none")
     out = tools.parent / "out"
     out.mkdir()
+    (out / "raw").mkdir()
+    (out / "logs").mkdir()
+    (out / "logs" / "stderr.log").write_text("of a launch that failed")
+    prepare(run, out)
+    (out / "raw" / "1_kernel_trace.csv").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        prepare(run, out)
+    (out / "raw" / "1_kernel_trace.csv").unlink()
     (out / "old").touch()
     with pytest.raises(UsageError, match="not empty"):
         prepare(run, out)

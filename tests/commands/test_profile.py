@@ -169,3 +169,16 @@ def test_each_mistake_has_a_message_a_next_step_and_a_code(
 
 def test_a_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "--profiler", "none")[0] == 2
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    script = f"touch {ready}; sleep 1; echo whole"
+    line = ["nohup", *command("--profiler", "none", "-q", "--", "bash", "-c", script)]
+    running = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 20
+    while not ready.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGHUP)
+    assert b"whole" in running.communicate(timeout=30)[0]
+    assert running.returncode == 0

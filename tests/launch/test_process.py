@@ -202,3 +202,16 @@ def test_a_reader_that_never_reads_is_given_up_on(tmp_path: Path, monkeypatch: p
     finally:
         os.close(reader)  # lets the pump's thread go
         os.close(writer)
+
+
+def test_a_log_that_cannot_be_made_is_told_before_the_launch(tmp_path: Path) -> None:
+    (tmp_path / "stderr.log").mkdir()
+    with pytest.raises(PermissionMissing, match=r"stderr\.log: Is a directory"):
+        launch(tmp_path, "sleep", "60")
+
+
+def test_a_slow_reader_of_a_non_blocking_pipe_gets_everything(tmp_path: Path) -> None:
+    with pipe() as (out, got):
+        os.set_blocking(out, False)
+        assert finish(python(tmp_path, "print('w' * 900_000)", stdout_to=out)).exit_code == 0
+    assert len(b"".join(got)) == 900_001

@@ -127,12 +127,12 @@ def _execute(run: Run, options: ProfileOptions, progress: Progress, say: Progres
             logs=options.out / "logs",
             stdout_to=2 if options.output_to_stderr else 1,
         )
-        interrupts.watch(target)
-        if options.sample_hz:
-            from rocscope.collectors.host import HostSampler
-
-            outcome.sampler = HostSampler(target.tree, options.sample_hz)
         try:
+            interrupts.watch(target)
+            if options.sample_hz:
+                from rocscope.collectors.host import HostSampler
+
+                outcome.sampler = HostSampler(target.tree, options.sample_hz)
             _profile(target, outcome, options, interrupts, progress)
         except RocscopeError as error:
             outcome.failure = error

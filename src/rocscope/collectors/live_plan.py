@@ -219,7 +219,7 @@ def prepare(run: Run, out: Path) -> None:
     Raises :class:`UsageError` if ``out`` is in use and :class:`PermissionMissing` if it cannot be written.
     """
     try:
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and _holds_something(out):
             raise UsageError(f"{out} is not empty", "name a new folder with --out")
         for folder in (run.request.raw, out / "logs", *run.plan.folders):
             folder.mkdir(parents=True, exist_ok=True)
@@ -233,3 +233,10 @@ def prepare(run: Run, out: Path) -> None:
         raise PermissionMissing(
             f"{error.filename or out}: {error.strerror}", "name another folder with --out"
         ) from error
+
+
+def _holds_something(out: Path) -> bool:
+    """Whether anything is in ``out`` but the logs and empty folders of a launch that failed."""
+    if any(entry.name not in ("raw", "logs") for entry in out.iterdir()):
+        return True
+    return any(path.is_file() for path in (out / "raw").rglob("*"))

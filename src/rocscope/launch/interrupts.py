@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -38,7 +39,9 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in WATCHED}
+            for number in WATCHED:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -51,14 +54,18 @@ class Interrupts:
         self.count += 1
         self.first = self.first or signal.Signals(number)
         if self.count == 1:
-            self._say("ending in order, so that all data is written; again to end every process at once")
+            self._tell("ending in order, so that all data is written; again to end every process at once")
         elif self.count == 2:
-            self._say("SIGTERM to every process; once more to kill them")
+            self._tell("SIGTERM to every process; once more to kill them")
             for target in self._targets:
                 target.tree.refresh()
                 target.tree.signal(signal.SIGTERM)
         else:
-            self._say("killing every process: data that was not written yet is lost")
+            self._tell("killing every process: data that was not written yet is lost")
             self.kill.set()
         for target in self._targets:
             target.changed.set()
+
+    def _tell(self, text: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the signal came amid a write to the same stream
+            self._say(text)

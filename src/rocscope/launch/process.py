@@ -55,27 +55,21 @@ class Target:
         self.command = tuple(command)
         mark = uuid.uuid4().hex
         prefix = f"{name}-" if name else ""
-        out_reader, out_writer = os.pipe()
-        err_reader, err_writer = os.pipe()
-        try:
-            self._popen = subprocess.Popen(
-                self.command,
-                env={**environment, MARK: mark},
-                stdout=out_writer,
-                stderr=err_writer,
-                start_new_session=True,
-            )
-        except OSError as error:
-            for descriptor in (out_reader, err_reader):
-                os.close(descriptor)
-            raise _launch_error(self.command, error) from error
-        finally:
-            os.close(out_writer)
-            os.close(err_writer)
+        with contextlib.ExitStack() as writers:  # closed here once the command has its own copies
+            out_writer, self._out = _piped(writers, stdout_to, logs / f"{prefix}stdout.log")
+            err_writer, self._err = _piped(writers, stderr_to, logs / f"{prefix}stderr.log")
+            try:
+                self._popen = subprocess.Popen(
+                    self.command,
+                    env={**environment, MARK: mark},
+                    stdout=out_writer,
+                    stderr=err_writer,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise _launch_error(self.command, error) from error
         self.pid = self._popen.pid
         self.started = time.monotonic()
-        self._out = Pump(out_reader, stdout_to, logs / f"{prefix}stdout.log")
-        self._err = Pump(err_reader, stderr_to, logs / f"{prefix}stderr.log")
         self.tree = Tree(self.pid, mark)
         self.tree.refresh()
         self.changed = threading.Event()  # set when the command ends, and by whoever wants `wait` to return
@@ -169,6 +163,16 @@ class Target:
             self.tree.signal(signal.SIGKILL)
             time.sleep(0.05)
         ending.survived = self.tree.alive()
+
+
+def _piped(writers: contextlib.ExitStack, forward_to: int | None, log: Path) -> tuple[int, Pump]:
+    reader, writer = os.pipe()
+    writers.callback(os.close, writer)
+    try:
+        return writer, Pump(reader, forward_to, log)
+    except OSError as error:
+        os.close(reader)
+        raise PermissionMissing(f"{log}: {error.strerror}", "name another folder for the output") from error
 
 
 def _launch_error(command: Sequence[str], error: OSError) -> TargetError | PermissionMissing:

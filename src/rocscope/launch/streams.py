@@ -65,20 +65,19 @@ class Pump:
             self._log.close()
 
     def _copy(self) -> None:
+        poll = select.poll()  # not select(), which fails where a process has many files open
+        for descriptor in (self._source, self._stop_reader):
+            poll.register(descriptor, select.POLLIN)
         while True:
-            readable, _, _ = select.select([self._source, self._stop_reader], [], [])
-            stopping = self._stop_reader in readable
-            if self._source not in readable:  # nothing left that was written before the stop
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._source not in ready:  # told to stop, and nothing left that was written before
                 return
-            try:
-                data = os.read(self._source, CHUNK)
-            except OSError:
-                return
+            data = os.read(self._source, CHUNK)
             if not data:
                 return
             self._keep(data)
             self._forward(data)
-            if stopping and len(data) < CHUNK:
+            if self._stop_reader in ready and len(data) < CHUNK:
                 return
 
     def _keep(self, data: bytes) -> None:
@@ -102,9 +101,14 @@ class Pump:
     def _forward(self, data: bytes) -> None:
         if self._forward_to is None:
             return
-        try:
-            view = memoryview(data)
-            while view:
+        view = memoryview(data)
+        while view:
+            try:
                 view = view[os.write(self._forward_to, view) :]
-        except OSError:  # closed by whoever read it; the command is not to notice
-            self._forward_to = None
+            except BlockingIOError:  # somebody made it non-blocking: wait until it takes more
+                waiting = select.poll()
+                waiting.register(self._forward_to, select.POLLOUT)
+                waiting.poll()
+            except OSError:  # closed by whoever read it; the command is not to notice
+                self._forward_to = None
+                return
