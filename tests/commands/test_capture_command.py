@@ -180,7 +180,7 @@ def test_a_damaged_analysis_is_named(capsys: Captured, saved: Path, tmp_path: Pa
     stored.write_text(text.replace('"labelled_time_frac"', '"labeled"', 1))
     assert "integrity" in out(capsys, "report", stored, code=3)[1]
     stored.write_text('{"schema_version": "1", "x": 1}')
-    assert "analysis.json" in out(capsys, "report", stored, code=3)[1]
+    assert "analysis.json" in out(capsys, "report", stored, code=16)[1]
 
 
 def test_a_folder_is_no_place_for_a_report(capsys: Captured, saved: Path, tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ def _reader_of(source: Source) -> Reader | None:
 
 
 def _readable() -> str:
-    return "these can be read: " + "; ".join(dict.fromkeys(reader.help for reader in readers()))
+    return "name one of these\n" + "\n".join(
+        f"  - {told}" for told in dict.fromkeys(r.help for r in readers())
+    )
 
 
 def _unfinished(builder: CaptureBuilder) -> str:
