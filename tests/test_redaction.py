@@ -21,7 +21,7 @@ from rocscope import archive, pipeline, tables
 from rocscope.capture import Capture, Manifest
 from rocscope.errors import UsageError
 from rocscope.redaction import redact
-from rocscope.redaction_words import Words
+from rocscope.redaction_words import METRICS, Words
 
 
 def _sample() -> ModuleType:
@@ -249,6 +249,15 @@ def test_a_pseudonym_is_stable_within_an_archive_and_not_beyond() -> None:
     words = Words()
     assert words.pseudonym("x", "span") == words.pseudonym("x", "span")
     assert words.pseudonym("x", "span") != Words().pseudonym("x", "span")
+
+
+@pytest.mark.parametrize(
+    ("metric", "kept"),
+    [("cpu_frac", True), ("rss_bytes", True), ("threads", True), ("vllm:num_requests_running", True),
+     ("acme-secret", False), ("secret", False), ("vllm:x{model=\"acme\"}", False)],
+)  # fmt: skip
+def test_metrics_are_kept_by_their_units(metric: str, kept: bool) -> None:
+    assert (Words().kept(metric, METRICS, "metric") == metric) is kept
 
 
 def test_the_archive_does_not_say_who_packed_it(tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ COUNTERS: Final = re.compile(
     r"|ALU|Mem|Occupancy|Mean|Write)(Size|s|fronts|Insts|Utilization|Busy|Stalled|BankConflict|Hit|UnitStalled"
     r"|32B|64B|StalledByLDS|Occupancy|PerCU|OccupancyPerCU|OccupancyPerActiveCU|Percent|Mfma\w{0,8})?"
 )
-SUBJECTS: Final = re.compile(r"(gpu|process):\d{1,10}|server|host|node|load|engine")
+SUBJECTS: Final = re.compile(r"(gpu|process):\d{1,10}|server|host|node|load|engine|rocscope")
 METRICS: Final = re.compile(
     r"(vllm:)?[a-z][a-z0-9_:]{1,60}_(w|c|hz|j|s|v|ns|us|ms|bytes|frac|pct|count|total|sum|per_s|bytes_per_s|mhz|rpm)"
-    r"|vllm:[a-z_]{3,60}"
+    r"|vllm:[a-z_]{3,60}|threads"
 )
 SAMPLE_SOURCES: Final = frozenset({"host", "amdsmi", "sysfs", "nvml", "serving"})
 PROCESS_NAME: Final = re.compile(
@@ -55,7 +55,7 @@ PROCESS_NAME: Final = re.compile(
 AGENT: Final = re.compile(r"((Agent|agent|device|Device|GPU|gpu) ?)?\d{1,5}")
 ARCH: Final = re.compile(r"gfx[0-9a-f]{3,4}(:(xnack|sramecc)[+-]){0,2}|sm_\d{2,3}a?")
 VERSION: Final = re.compile(
-    r"((cupti|roctracer) )?v?\d{1,4}(\.\d{1,6}){0,3}([-+.](rc|dev|post|rocm|cu)?\d{1,8}(\.\d{1,4}){0,2})?"
+    r"((cupti|roctracer) )?v?\d{1,7}(\.\d{1,6}){0,3}([-+.](rc|dev|post|rocm|cu)?\d{1,8}(\.\d{1,4}){0,2})?"
 )
 CODE: Final = re.compile(r"[a-z]{2,20}(-[a-z]{2,20}){0,5}")
 

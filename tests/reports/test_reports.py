@@ -88,7 +88,7 @@ def test_not_recorded_is_said_before_anything_else(name: str) -> None:
     text = render(name, replayed)
     body = text[text.index("<body>") :] if name == "html" else text
     words = re.sub(r"<[^>]*>|[>*]", "", body).strip()
-    assert words.startswith("Device side replayed from an H200: nothing ran on a GPU here.")
+    assert words.startswith("Device side replayed from an H200. Nothing ran on a GPU here.")
     assert "Device side" not in render(
         "terminal", sample_analysis(capture=sample_capture(provenance="recorded"))
     )
@@ -97,7 +97,7 @@ def test_not_recorded_is_said_before_anything_else(name: str) -> None:
 @pytest.mark.parametrize(
     ("provenance", "note", "line"),
     [
-        ("replayed", "", "Device side replayed from a saved capture: nothing ran on a GPU here."),
+        ("replayed", "", "Device side replayed from a saved capture. Nothing ran on a GPU here."),
         ("synthetic", "", "Synthetic: no GPU was measured."),
         ("imagined", "", "Device side is imagined, not recorded."),
         ("recorded", "x", ""),

@@ -34,8 +34,15 @@ def test_markdown_has_no_markup_left() -> None:
     assert text.markdown("<b>@team</b> *a* _b_ a_b [x](y) `c` |d| #12 ~e~") == (
         "&lt;b&gt;@\u2060team&lt;/b&gt; \\*a\\* \\_b\\_ a_b \\[x\\](y) \\`c\\` \\|d\\| #\u206012 \\~e\\~"
     )
-    assert text.markdown("# title").startswith("\\#")
-    assert text.markdown("1. item").startswith("\\1.") or text.markdown("- item").startswith("\\-")
+    starts = {"# title": "\\# title", "1. item": "1\\. item", "- item": "\\- item", "+ item": "\\+ item"}
+    starts |= {"> quote": "&gt; quote", "35.9 % of it": "35.9 % of it", "-3 ms": "-3 ms", "=": "\\="}
+    assert {each: text.markdown(each) for each in starts} == starts
+
+
+def test_a_sentence_is_cut_at_a_word() -> None:
+    assert text.clip("one two three", 8) == "one two …"
+    assert text.clip("short", 8) == "short"
+    assert text.clip("x" * 20, 8) == "xxxxxxx …"
 
 
 @pytest.mark.parametrize(

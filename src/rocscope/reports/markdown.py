@@ -7,13 +7,14 @@ from typing import Final
 
 from rocscope.findings import Analysis, Target
 from rocscope.reports import figures, summary
-from rocscope.reports.text import code, markdown
+from rocscope.reports.text import clip, code, markdown
 
 MAX_FAMILIES: Final = 12
 MAX_TARGETS: Final = 5
 MAX_KERNELS: Final = 15
 MAX_EVIDENCE: Final = 3
 MAX_WARNINGS: Final = 10
+MAX_SENTENCE: Final = 220  # characters; whole in analysis.json
 
 
 class _Markdown:
@@ -92,8 +93,8 @@ def _target(target: Target) -> str:
         f"{figures.percent(target.time_frac)} of the time, headroom {figures.seconds(target.headroom_s)}.",
     ]
     if target.expected_gain is not None:
-        lines.append(f"   Basis: {markdown(target.expected_gain.basis)}")
-    lines += [f"   - {markdown(each)}" for each in target.evidence[:MAX_EVIDENCE]]
+        lines.append(f"   Basis: {markdown(clip(target.expected_gain.basis, MAX_SENTENCE))}")
+    lines += [f"   - {markdown(clip(each, MAX_SENTENCE))}" for each in target.evidence[:MAX_EVIDENCE]]
     if target.advice:
         lines.append(f"   - Try: {markdown(target.advice)}")
     if target.confirm_by:

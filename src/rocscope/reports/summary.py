@@ -52,8 +52,8 @@ def provenance(capture: CaptureInfo) -> str:
         return ""
     note = f" {capture.provenance_note}" if capture.provenance_note else ""
     if capture.provenance == "replayed":
-        origin = note.removeprefix(" from")
-        return f"Device side replayed from{origin or ' a saved capture'}: nothing ran on a GPU here."
+        origin = note.removeprefix(" from").rstrip(".") or " a saved capture"
+        return f"Device side replayed from{origin}. Nothing ran on a GPU here."
     if capture.provenance == "synthetic":
         return f"Synthetic: no GPU was measured.{note}"
     return f"Device side is {capture.provenance}, not recorded.{note}"

@@ -7,12 +7,12 @@ from typing import Final
 
 from rocscope.untrusted import visible
 
-__all__ = ["code", "markdown", "shorten", "visible"]
+__all__ = ["clip", "code", "markdown", "shorten", "visible"]
 
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
 _MENTION: Final = re.compile(r"([@#])(?=\w)")
 UNNAMED: Final = "(unnamed)"
-_BLOCK_START: Final = re.compile(r"^(\s*)([#>+=-]|\d+[.)])")
+_BLOCK_START: Final = re.compile(r"^(\s*)([#>=]|[-+](?=\s|$))|^(\s*\d+)([.)])(?=\s|$)")
 
 
 def shorten(text: str, width: int) -> str:
@@ -23,12 +23,17 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def clip(text: str, width: int) -> str:
+    """Cut a sentence to ``width`` characters at the end of a word."""
+    return text if len(text) <= width else f"{text[:width].rpartition(' ')[0] or text[: width - 1]} …"
+
+
 def markdown(text: str) -> str:
     """Escape ``text`` for running Markdown: no markup, no HTML, no mention, no reference."""
     text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _MARKDOWN.sub(lambda m: "\\" + m.group(), text)
     text = _MENTION.sub("\\1\u2060", text)  # a word joiner: looks the same, notifies nobody
-    return _BLOCK_START.sub(r"\1\\\2", text)
+    return _BLOCK_START.sub(lambda m: f"{m[1] or m[3] or ''}\\{m[2] or m[4]}", text)
 
 
 def code(text: str, width: int = 60, *, in_table: bool = False) -> str:
