@@ -21,7 +21,7 @@ def run(standins: Path, *command: str, code: int = 0, **environment: str) -> str
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, **environment},
+        env={**os.environ, "ROCPROF_TMPDIR": str(standins.parent / "tmp"), **environment},
     )
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr

@@ -126,46 +126,25 @@ def test_no_worker_loses_its_data(environment: dict[str, str], tmp_path: Path, p
     assert analysis["kernels"] and analysis["capture"]["provenance"] == "recorded"
 
 
-def test_without_our_shutdown_the_workers_data_is_lost(
-    environment: dict[str, str], tmp_path: Path, port: int, standins: Path
+def test_without_our_settings_the_workers_data_is_lost_and_that_is_said(
+    environment: dict[str, str], tmp_path: Path, port: int
 ) -> None:
-    """What the settings are for: the same server and profiler, and a plain SIGTERM."""
-    out = tmp_path / "raw"
-    command = [
-        *(str(standins / "rocprofv3"), "--kernel-trace", "-f", "csv", "-d", str(out), "--"),
-        *serve(port),
-    ]
-    log = (tmp_path / "log").open("wb")
-    server = subprocess.Popen(
-        command,
-        env={**environment, "ROCPROF_TMPDIR": str(tmp_path / "tmp")},
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
+    """What the settings are for: the same server, profiler and signal, with vLLM's own defaults."""
+    out = tmp_path / "out"
+    defaults = {"VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "5"}
+    command = rocscope("--duration", "2", "--out", str(out), "--", *serve(port), "--shutdown-timeout", "0")
+    done = subprocess.run(
+        command, env={**environment, **defaults}, capture_output=True, text=True, timeout=800
     )
-    try:
-        wait_until_healthy(server, port)
-        workers = {
-            child.pid for child in psutil.Process(server.pid).children(recursive=True) if is_worker(child)
-        }
-        assert workers
-        server.send_signal(signal.SIGTERM)
-        server.wait(120)
-        time.sleep(1)
-    finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
-        log.close()
-    traced = {int(path.name.split("_")[0]) for path in out.rglob("*_kernel_trace.csv")}
-    assert not workers & traced, "a plain SIGTERM no longer loses data: are our settings still needed?"
-
-
-def is_worker(process: psutil.Process) -> bool:
-    try:
-        return process.name().startswith("VLLM::Worker")
-    except psutil.Error:
-        return False
+    traced = list(out.glob("raw/*/*_kernel_trace.csv"))
+    assert not traced, "vLLM's defaults no longer lose data: are our settings still needed?"
+    assert done.returncode == 11, done.stderr[-3000:]
+    assert "DATA LOST: VLLM::Worker" in done.stderr
+    assert "kill its workers" in done.stderr  # said before the launch
+    manifest = Capture.load(out / "capture").manifest
+    assert manifest.partial
+    assert any(each.code == "data-lost" for each in manifest.notices)
+    assert "DATA LOST" in (out / "report.md").read_text()
 
 
 def wait_until_healthy(server: subprocess.Popen[bytes], port: int) -> None:
