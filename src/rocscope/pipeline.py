@@ -66,18 +66,51 @@ def profile(
     from rocscope.collectors import live
 
     options = _checked(ProfileOptions, options, chosen)
+    wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
+    _check_before(wanted)
     recorded = live.record(command, options, progress=progress, say=say)
     capture = recorded.capture
+    _drop_unusable_model(capture, wanted)
     (progress or (lambda _: None))("analysing")
-    wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
-    if capture.manifest.profiler == "none":
-        analysis = assembly.without_kernels(capture, wanted)
-        paths = write_reports(analysis, capture, options.out, chosen=_plain_reports(options))
-    else:
-        analysis = analyze_capture(capture, live.only_window(capture, wanted), progress)
-        paths = write_reports(analysis, capture, options.out)
+    folder = options.out / "capture"
+    try:
+        if capture.manifest.profiler == "none":
+            analysis = assembly.without_kernels(capture, wanted)
+            paths = write_reports(analysis, capture, options.out, chosen=_plain_reports(options))
+        else:
+            analysis = analyze_capture(capture, live.only_window(capture, wanted), progress)
+            paths = write_reports(analysis, capture, options.out)
+    except Exception:
+        if not folder.exists():  # what was recorded may have taken hours: it is kept whatever comes of it
+            capture.save(folder)
+        raise
     paths |= {path.name: path for path in recorded.logs}
     return Profiled(capture, analysis, recorded.exit_code, paths, recorded.lost)
+
+
+def _check_before(options: AnalyzeOptions) -> None:
+    """Find out now, not after hours of profiling, that a GPU is unknown or a model's config unusable."""
+    if options.gpu:
+        from rocscope import hardware
+
+        hardware.by_name(options.gpu)
+    if options.model:
+        from rocscope.models.served import ServedModel
+
+        ServedModel.load(options.model, options.tp or 1)
+
+
+def _drop_unusable_model(capture: Capture, options: AnalyzeOptions) -> None:
+    """Leave out a config that was merely found beside the model, where we cannot use it."""
+    if capture.manifest.model is None or options.model:
+        return
+    from rocscope.models.served import ServedModel
+
+    try:
+        ServedModel.load(capture.manifest.model, 1)
+    except InputError as error:
+        capture.manifest.model = None
+        capture.notice("model-unusable", f"the served model's config gives no shapes: {error.message}")
 
 
 def __getattr__(name: str) -> Any:  # a class, imported when asked for

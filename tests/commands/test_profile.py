@@ -182,3 +182,48 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
     running.send_signal(signal.SIGHUP)
     assert b"whole" in running.communicate(timeout=30)[0]
     assert running.returncode == 0
+
+
+def test_what_cannot_work_afterwards_is_told_before(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    for option, value, code in (("--gpu", "MI9", 5), ("--model", tmp_path / "absent.json", 3)):
+        got, err = refused(capsys, "--profiler", "none", option, value, "--", "touch", ran)
+        assert got == code and "next:" in err
+    assert not ran.exists()
+
+
+def test_a_recording_is_kept_when_its_analysis_fails(
+    standins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rocscope import pipeline
+    from rocscope.errors import InputError
+
+    def broken(*_: object) -> None:
+        raise InputError("no analysis today")
+
+    monkeypatch.setattr(pipeline, "analyze_capture", broken)
+    monkeypatch.setenv("PATH", f"{standins}:{os.environ['PATH']}")
+    with pytest.raises(InputError, match="today"):
+        pipeline.profile(["sleep", "0.3"], out=tmp_path / "out", sample_hz=0)
+    assert Capture.load(tmp_path / "out" / "capture").dispatches.num_rows > 0
+
+
+def test_the_library_checks_its_options(tmp_path: Path) -> None:
+    from rocscope import profile
+    from rocscope.errors import UsageError
+
+    with pytest.raises(UsageError, match="duration_s"):
+        profile(["true"], out=tmp_path / "out", duration_s=-1)
+
+
+def test_a_model_config_that_was_merely_found_and_is_no_use_is_left_out() -> None:
+    from rocscope import pipeline
+    from rocscope.capture import Manifest
+    from rocscope.config import AnalyzeOptions
+
+    capture = Capture(Manifest(model={"model_type": "exotic"}))
+    pipeline._drop_unusable_model(capture, AnalyzeOptions())
+    assert capture.manifest.model is None
+    assert [each.code for each in capture.manifest.notices] == ["model-unusable"]

@@ -101,7 +101,7 @@ def only_window(capture: Capture, options: AnalyzeOptions) -> AnalyzeOptions:
         return options
     first = pc.min(starts).as_py()
     begin, end = (max(0.0, (each - first) / 1e9) for each in window)
-    inside = pc.and_(pc.greater_equal(starts, window[0]), pc.less(starts, window[1]))
+    inside = pc.and_(pc.greater_equal(starts, window[0]), pc.less_equal(starts, window[1]))
     if pc.all(inside).as_py():
         return options
     if not pc.any(inside).as_py():
@@ -139,6 +139,8 @@ def _execute(run: Run, options: ProfileOptions, progress: Progress, say: Progres
         finally:
             _finish(target, outcome, options, interrupts, progress)
     if outcome.failure is not None:
+        for _, message in outcome.notices:
+            say(message)
         raise outcome.failure
     return outcome
 
