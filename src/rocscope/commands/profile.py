@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -100,8 +101,6 @@ def COMMAND(
 
 def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
     """Check what was given. Raises ``UsageError`` that names the option."""
-    import datetime
-
     from pydantic import ValidationError
 
     from rocscope.config import ProfileOptions
@@ -116,10 +115,9 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
     try:
         if given["load"] is not None:
             given["load"] = tuple(shlex.split(given["load"]))
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")  # the user's own clock
         return ProfileOptions(
             **given,
-            out=out or Path("rocscope-out") / stamp,
+            out=out or _unused(Path("rocscope-out")),
             every_report=out is not None,
             output_to_stderr=as_json,
         )
@@ -133,6 +131,15 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
         ) from error
     except ValueError as error:
         raise UsageError(f"--load: {error}", "mind the quotes") from error
+
+
+def _unused(parent: Path) -> Path:
+    """Return a folder named for the user's own time, which no other run has taken."""
+    import datetime
+
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+    return next(parent / name for name in names if not (parent / name).exists())
 
 
 def _stages(*, quiet: bool) -> Callable[[str], None]:
