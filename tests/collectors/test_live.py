@@ -275,3 +275,24 @@ def test_replaying_a_replay_says_so_and_keeps_no_old_host_samples(examples: Path
     assert again.capture.manifest.id != first.capture.manifest.id
     assert again.capture.samples.num_rows < first.capture.samples.num_rows
     assert again.capture.manifest.command == ["true"]
+
+
+def test_a_command_that_ignores_ctrl_c_is_told_to_terminate(on_path: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    interrupt_after(ready)
+    code = f"import signal, time; signal.signal(2, signal.SIG_IGN); open({str(ready)!r}, 'w'); time.sleep(60)"
+    recorded = record(tmp_path / "out", sys.executable, "-c", code, shutdown_timeout_s=2)
+    assert recorded.exit_code == 143 and recorded.lost == []
+
+
+def test_a_background_job_still_hears_of_ctrl_c(tmp_path: Path) -> None:
+    """A shell starts background jobs with SIGINT ignored; neither we nor the command are to inherit that."""
+    ready = tmp_path / "ready"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupt_after(ready)
+        code = f"import time; open({str(ready)!r}, 'w'); time.sleep(60)"
+        recorded = record(tmp_path / "out", sys.executable, "-c", code, profiler="none")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert recorded.exit_code in (1, 130)

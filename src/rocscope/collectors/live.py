@@ -235,13 +235,13 @@ def _finish(
         number = interrupts.first if interrupts.first and server is None else signal.SIGTERM
         _signal_command(target, outcome, number)
         if server is None:
-            end = time.monotonic() + min(FORWARD_AFTER_S, deadline_s / 2)
-            while target.running and time.monotonic() < end and interrupts.count < 2:
-                target.changed.clear()
-                target.wait(0.1)
+            _wait(target, interrupts, min(FORWARD_AFTER_S, deadline_s / 2))
             if target.running:
                 target.tree.refresh()
                 target.tree.signal(number)
+            if number is not signal.SIGTERM:  # a command may ignore Ctrl-C, and still end in order when told
+                _wait(target, interrupts, deadline_s / 2)
+                _signal_command(target, outcome, signal.SIGTERM)
     outcome.ending = target.finish(
         grace_s=ORPHAN_GRACE_S if server is None else min(SERVER_GRACE_S, deadline_s / 2),
         deadline_s=deadline_s,
@@ -254,8 +254,18 @@ def _finish(
     _note_ending(outcome, deadline_s)
 
 
+def _wait(target: Target, interrupts: Interrupts, seconds: float) -> None:
+    """Wait for the command to end, but no longer than until the user asks a second time."""
+    end = time.monotonic() + seconds
+    while target.running and time.monotonic() < end and interrupts.count < 2:
+        target.changed.clear()
+        target.wait(0.1)
+
+
 def _signal_command(target: Target, outcome: Outcome, number: signal.Signals) -> None:
     """Signal the command itself: the launched process, or its child where the profiler is a wrapper."""
+    if not target.running:
+        return
     if outcome.run.backend.in_place:
         target.signal(number)
         return

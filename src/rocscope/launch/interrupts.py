@@ -40,8 +40,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in WATCHED:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
-                    self._before[number] = signal.signal(number, self._handle)
+                if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup. A shell's background job ignores SIGINT too, yet who sends one means it
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
