@@ -6,7 +6,7 @@ import pytest
 
 import rocscope
 from rocscope import pipeline
-from rocscope.capture import Capture
+from rocscope.capture import Capture, Gpu
 from rocscope.config import AnalyzeOptions
 from rocscope.errors import InputError, UnknownGpu, UsageError
 from rocscope.findings import Analysis
@@ -148,6 +148,26 @@ def test_a_model_of_unknown_parallelism_is_not_used(examples):
     made = capture([row("k", 0, 10), row("k", 0, 10, gpu=1, process=1)], ranks=2)
     warned = {each.code for each in pipeline.analyze(made, model=config, tp=2).integrity.warnings}
     assert "tp-unknown" not in warned
+
+
+def test_one_rank_of_several_is_not_taken_for_the_whole_model(examples, captures):
+    config = examples / "h200_decoder" / "fp16_config.json"
+    rank = captures / "h200" / "tp2_straggler_rank0.json.gz"
+    warned = {each.code for each in pipeline.analyze(rank, model=config).integrity.warnings}
+    assert {"tp-unknown", "ranks-missing"} <= warned
+    warned = {each.code for each in pipeline.analyze(rank, model=config, tp=2).integrity.warnings}
+    assert "tp-unknown" not in warned and "ranks-missing" in warned
+    named = capture([row("k", 0, 10)])
+    named.manifest.processes = [named.manifest.processes[0].model_copy(update={"name": "VLLM::Worker_TP0"})]
+    assert "tp-unknown" in {each.code for each in pipeline.analyze(named, model=config).integrity.warnings}
+
+
+def test_idle_gpus_of_the_node_do_not_split_the_model(examples):
+    made = capture([row("k", 0, 10)], ranks=1)
+    made.manifest.gpus += [Gpu(gpu=index, arch="gfx000", name="Paper") for index in (1, 2, 3)]
+    found = pipeline.analyze(made, model=examples / "h200_decoder" / "fp16_config.json")
+    assert {each.code for each in found.integrity.warnings} == {"unknown-gpu"}
+    assert [gpu.gpu for gpu in found.gpus] == [0]
 
 
 def test_a_recorded_model_that_is_damaged_is_left_out_and_a_named_one_is_an_error(tmp_path):

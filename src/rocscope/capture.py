@@ -126,6 +126,7 @@ class Manifest(BaseModel):
     environment: dict[str, str] = Field(default_factory=dict)  # from an allow-list only
     model: dict[str, object] | None = None  # the served model's config.json, where found
     model_tp: int | None = None  # tensor-parallel size, where known
+    world_size: int | None = None  # ranks that ran together, where recorded; tensor-parallel or other
 
 
 @dataclass

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rocscope import assembly
 from rocscope.capture import Capture, is_capture
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
+_ONE_OF_SEVERAL: Final = re.compile(r"_TP\d+\b")  # as vLLM names the workers of a model that is split
 _Options = TypeVar("_Options", AnalyzeOptions, ProfileOptions)
 
 
@@ -302,6 +304,17 @@ def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, GpuSpec | Non
     }
 
 
+def _several(capture: Capture) -> bool:
+    """Tell whether this is a run, or one rank of a run, on several GPUs. Idle GPUs of the node count not."""
+    import pyarrow.compute as pc
+
+    manifest = capture.manifest
+    if (manifest.world_size or 1) > 1 or len(pc.unique(capture.dispatches["gpu"])) > 1:
+        return True
+    split = any(_ONE_OF_SEVERAL.search(each.name) for each in manifest.processes)
+    return any(each.rank for each in manifest.processes) or (split and manifest.world_size is None)
+
+
 def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | None, Warned | None]:
     """Return the served model (of ``--model``, else of the manifest), or why what is known is not used.
 
@@ -314,8 +327,7 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
     from rocscope.models.served import ServedModel
 
     size = options.tp or capture.manifest.model_tp
-    ranks = max((each.rank or 0 for each in capture.manifest.processes), default=0) + 1
-    if size is None and max(ranks, len(capture.manifest.gpus)) > 1:
+    if size is None and _several(capture):
         text = "several GPUs ran, and how the model was split over them is not recorded"
         return None, Warned(code="tp-unknown", message=f"{text}: its shapes are not used; say --tp")
     try:

@@ -163,6 +163,7 @@ def _manifest(manifest: Manifest, words: Words) -> Manifest:
         dropped=[_dropped(drop, words) for drop in manifest.dropped],
         model=None if manifest.model is None else words.model(manifest.model),
         model_tp=manifest.model_tp,
+        world_size=manifest.world_size,
     )
 
 

@@ -130,7 +130,7 @@ def test_counters_that_stopped():
 def test_missing_ranks():
     made = capture([row("k", 0, 9, gpu=g, process=g) for g in range(3)], ranks=3)
     assert "ranks-missing" not in warnings(made)
-    assert "runs on 4 GPUs, the recording holds 3" in warnings(made, tp=4)["ranks-missing"]
+    assert "had 4 ranks, the recording holds 3" in warnings(made, tp=4)["ranks-missing"]
     assert "ranks-missing" not in warnings(made, tp=4, ranks=(0, 1))
     gone = made.manifest.processes[1].model_copy(update={"rank": 3})
     made.manifest.processes[1] = gone

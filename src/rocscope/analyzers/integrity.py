@@ -181,11 +181,11 @@ def _ranks(study: Study) -> None:
     gaps = sorted(set(range(max(seen) + 1)) - set(seen)) if seen else []
     if gaps:
         study.warn("ranks-missing", f"ranks {gaps} are not in the recording; {seen} are")
-    expected = study.options.tp or manifest.model_tp
+    expected = study.options.tp or manifest.model_tp or manifest.world_size
     gpus = study.kernels["gpu"].nunique()
     if not gaps and expected and 0 < max(len(seen), gpus) < expected:
         study.warn(
-            "ranks-missing", f"the model runs on {expected} GPUs, the recording holds {max(len(seen), gpus)}"
+            "ranks-missing", f"the run had {expected} ranks, the recording holds {max(len(seen), gpus)}"
         )
 
 

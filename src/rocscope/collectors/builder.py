@@ -21,7 +21,7 @@ class CaptureBuilder:
     def __init__(self) -> None:
         self._batches: dict[str, list[pa.Table]] = {name: [] for name in tables.SCHEMAS}
         self._gpus: dict[tuple[str, str], Gpu] = {}
-        self._processes: dict[tuple[str, int], Process] = {}
+        self._processes: dict[tuple[str, int, int | None], Process] = {}
         self._passes: dict[tuple[tuple[str, ...], bool, str], Pass] = {}
         self._notices: dict[Notice, None] = {}
         self._dropped: Counter[tuple[str, str]] = Counter()
@@ -41,12 +41,24 @@ class CaptureBuilder:
         return found.gpu
 
     def process(self, pid: int, *, host: str = "", **known: Any) -> int:
-        """Register a process and return its index; ``known`` are fields of :class:`Process`."""
-        found = self._processes.get((host, pid)) or Process(process=len(self._processes), pid=pid, host=host)
+        """Register a process and return its index; ``known`` are fields of :class:`Process`.
+
+        Ranks keep processes apart that share a pid, as in containers or where the host is not recorded.
+        Without a rank it is the first of that pid; a rank not known so far is filled in.
+        """
+        rank = known.get("rank")
+        same = [key for key in self._processes if key[:2] == (host, pid)]
+        wanted = [key for key in same if rank is None or key[2] in (rank, None)]
+        key = min(
+            wanted,
+            key=lambda each: (each[2] != rank, self._processes[each].process),
+            default=(host, pid, rank),
+        )
+        found = self._processes.pop(key, None) or Process(process=len(self._processes), pid=pid, host=host)
         blanks = {
             k: v for k, v in known.items() if v not in (None, "", ()) and getattr(found, k) in (None, "", ())
         }
-        self._processes[(host, pid)] = found.model_copy(update=blanks)
+        self._processes[(host, pid, key[2] if rank is None else rank)] = found.model_copy(update=blanks)
         return found.process
 
     def add_pass(self, counters: tuple[str, ...] = (), *, perturbed: bool = False, note: str = "") -> int:

@@ -159,6 +159,8 @@ def _add(source: Source, builder: CaptureBuilder, events: EventColumns, header: 
     rank = header.rank if header.rank is not None or not tensor_rank else int(tensor_rank.group(1))
     if tensor_rank and header.world_size and header.world_size > 1:
         builder.manifest.setdefault("model_tp", header.world_size)
+    if header.world_size:
+        builder.manifest.setdefault("world_size", header.world_size)
     process = builder.process(pid, host=header.host, name=name, rank=rank)
     amd = _is_amd(header, events)
     gpus = {}
