@@ -81,8 +81,11 @@ def _timing_passes(capture: Capture) -> tuple[tuple[int, ...], bool]:
 
 
 def _timed_rows(table: pa.Table) -> dict[int, int]:
-    counted = table.group_by("pass").aggregate([("duration_ns", "count")])
-    return dict(zip(counted["pass"].to_pylist(), counted["duration_ns_count"].to_pylist(), strict=True))
+    """Return how many dispatches of each pass have times, or, where none has any, how many there are."""
+    counted = table.group_by("pass").aggregate([("duration_ns", "count"), ("pass", "count")])
+    timed = bool(pc.sum(counted["duration_ns_count"]).as_py())
+    sizes = counted["duration_ns_count" if timed else "pass_count"]
+    return dict(zip(counted["pass"].to_pylist(), sizes.to_pylist(), strict=True))
 
 
 def _one_run(table: pa.Table, passes: list[int]) -> bool:

@@ -49,6 +49,7 @@ class DispatchRows:
         tool: str,
         agents: Iterable[Agent] = (),
         quoted: bool = False,
+        note: str = "",
     ) -> None:
         self._name = name
         self._builder = builder
@@ -56,7 +57,9 @@ class DispatchRows:
         self._quoted = quoted
         self._tool = tool
         self._counters = counters
-        self._pass = builder.add_pass(counters, perturbed=True, note=tool) if counters else builder.add_pass()
+        self._pass = (
+            builder.add_pass(counters, perturbed=True, note=note or tool) if counters else builder.add_pass()
+        )
         self._ready: list[tuple[str, int, dict[str, Any]]] = []
         self._found: Counter[str] = Counter()
         self._apart_ns = 0
