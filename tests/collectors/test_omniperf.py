@@ -190,6 +190,31 @@ def test_level_passes_say_which_level(captures: Path) -> None:
     assert [p for p in merged if not p.perturbed and p.counters] == []
 
 
+@pytest.mark.parametrize("name", [each for each in MI100 if "ipblocks_TCC" not in each])
+def test_figures_of_one_run_are_those_of_the_reference(captures: Path, name: str) -> None:
+    """Latencies and occupancy, each from the counters of one level pass; MI100 has 8 shader engines."""
+    path = captures.parent / "reference/omniperf/derived.csv"
+    if not path.is_file():
+        pytest.skip(f"no reference figures at {path}")
+    workload = name.partition("/")[0]
+    known = {r["quantity"]: float(r["value"]) for r in rows_of(path) if r["workload"] == workload}
+    found = capture_of(captures / "omniperf" / name)
+
+    def mean_ratio(level: str, divisor: str) -> float:
+        (index,) = [p.index for p in found.manifest.passes if p.note == f"level {level}"]
+        rows = [c for c in found.counters.to_pylist() if c["pass"] == index]
+        value = {(c["dispatch_id"], c["counter"]): c["value"] for c in rows}
+        ids = sorted({c["dispatch_id"] for c in rows})
+        return sum(value[i, omniperf_columns.ACCUMULATED] / value[i, divisor] for i in ids) / len(ids)
+
+    for level, divisor, scale, quantity in (
+        ("SQ_INST_LEVEL_VMEM", "SQ_INSTS_VMEM", 1, "derived: VMEM latency (cycles)"),
+        ("SQ_INST_LEVEL_SMEM", "SQ_INSTS_SMEM", 1, "derived: SMEM latency (cycles)"),
+        ("SQ_LEVEL_WAVES", "SQ_BUSY_CYCLES", 8, "derived: occupancy over own pass SQ_BUSY_CYCLES/SE (waves)"),
+    ):
+        assert mean_ratio(level, divisor) * scale == pytest.approx(known[quantity], rel=1e-6), quantity
+
+
 def test_cycles_of_a_counter_run_are_not_of_its_times(captures: Path) -> None:
     """Quirk 2: over the clean run's time these cycles would be a clock above the card's 1502 MHz."""
     found = capture_of(captures / "omniperf/vcopy/MI100")

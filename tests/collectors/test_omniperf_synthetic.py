@@ -104,6 +104,7 @@ def test_runs_without_inputs_are_one_pass_that_says_so(tmp_path: Path) -> None:
     assert last.note == "pmc_perf.csv: merged from several runs: ratios across blocks may mix runs"
     write(tmp_path / "perfmon/pmc_perf_0.txt", "pmc: A B")
     (tmp_path / "perfmon/pmc_perf_1.txt").mkdir()
+    (tmp_path / "perfmon/pmc_perf_2.txt").write_text("range:\n")
     assert load([tmp_path]).manifest.passes[-1].note == "run 0 of pmc_perf.csv"
 
 

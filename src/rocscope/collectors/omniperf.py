@@ -186,8 +186,11 @@ def _inputs(source: Source) -> list[frozenset[str]]:
     """Return the counters that each run was asked for, from the inputs the tool keeps in ``perfmon/``."""
     found = []
     for path in sorted((source.path.parent / "perfmon").glob("pmc_perf*.txt"))[:_MAX_INPUTS]:
+        if not path.is_file():
+            continue
         try:
-            text = path.read_bytes()[:_MAX_INPUT_BYTES].decode("utf-8", "replace") if path.is_file() else ""
+            with path.open("rb") as stream:
+                text = stream.read(_MAX_INPUT_BYTES).decode("utf-8", "replace")
         except OSError:
             continue
         words = [word for line in text.splitlines() if line.startswith("pmc:") for word in line[4:].split()]

@@ -17,7 +17,7 @@ from rocscope.collectors import csv_rows, omniperf_columns
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader
 from rocscope.collectors.source import Source
-from rocscope.errors import InputError
+from rocscope.errors import InputError, RocscopeError
 
 _SYSTEM: Final = frozenset({"workloadname", "gpuarch", "cupergpu", "wavesize"})
 _ROOFLINE: Final = frozenset({"device", "hbmbw", "l2bw", "fp32flops"})
@@ -82,7 +82,7 @@ def beside(source: Source) -> System | None:
 def _parsed(path: Path, _mtime: int, _size: int) -> System | None:
     try:
         return parse(Source.open(path))
-    except InputError:  # reading that file itself reports it
+    except RocscopeError:  # reading that file itself reports it
         return None
 
 
