@@ -38,7 +38,7 @@ class _Commands(click.Group):
         except click.UsageError as error:
             near = _near(args[0], self.list_commands(ctx))
             if near:
-                error.message += f" Did you mean {near}?"
+                raise click.UsageError(f"{error.message} Did you mean {near}?", ctx) from error
             raise
 
 

@@ -80,7 +80,7 @@ def profile(
             analysis = assembly.without_kernels(capture, wanted)
             paths = write_reports(analysis, capture, options.out, chosen=_plain_reports(options))
         else:
-            analysis = analyze_capture(capture, live.only_window(capture, wanted), progress)
+            analysis = analyze_capture(capture, wanted, progress)
             paths = write_reports(analysis, capture, options.out)
     except Exception:
         if not folder.exists():  # what was recorded may have taken hours: it is kept whatever comes of it
@@ -175,7 +175,7 @@ def analyze_capture(
     runner.run(study)
 
     say("ranking")
-    targets, not_evaluated = ranking.rank(study.kernels, study.gpus, study.targets)
+    targets, not_evaluated = ranking.rank(study.kernels, study.targets)
     return assembly.analysis(study, targets, not_evaluated)
 
 

@@ -19,8 +19,10 @@ _Mask: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
 def select(capture: Capture, options: AnalyzeOptions) -> Capture:
-    """Return the part of ``capture`` that ``options`` name; the capture itself where they name none.
+    """Return the part of ``capture`` that ``options`` name.
 
+    Where they name no time, it is the window in which profiling was asked for, if the manifest marks one: a
+    server's start-up is in the recording too. Where no kernel ran in that window all is kept, with a notice.
     ``between_s`` counts seconds from the first dispatch, ``steps`` counts step annotations of each process
     from 0, half open. A dispatch belongs to where it starts; spans and samples are kept where they touch
     the window. Raises :class:`InputError` where the recording lacks ranks, times or step annotations, or
@@ -28,6 +30,8 @@ def select(capture: Capture, options: AnalyzeOptions) -> Capture:
     """
     if options.ranks is not None:
         capture = _by_rank(capture, options.ranks)
+    if options.between_s is None and options.steps is None:
+        capture = _asked_for(capture)
     if options.between_s is not None:
         capture = _between(capture, *options.between_s)
     if options.steps is not None:
@@ -55,6 +59,23 @@ def _by_rank(capture: Capture, ranks: tuple[int, ...]) -> Capture:
     )
     _require(result, capture, "--ranks", f"ranks are {', '.join(map(str, sorted(known)))}")
     result.notice("selection", f"only rank {', '.join(map(str, ranks))} is analysed")
+    return result
+
+
+def _asked_for(capture: Capture) -> Capture:
+    window, starts = capture.manifest.window_ns, capture.dispatches["start_ns"].drop_null()
+    if window is None or not len(starts):
+        return capture
+    inside = pc.and_(pc.greater_equal(starts, window[0]), pc.less_equal(starts, window[1]))
+    if pc.all(inside).as_py():
+        return capture
+    if not pc.any(inside).as_py():
+        capture.notice("window-empty", "no kernel ran while profiling was on: the whole run is shown")
+        return capture
+    result = _window(capture, window[0], window[1] + 1)
+    result.manifest.window_ns = window
+    seconds = (window[1] - window[0]) / 1e9
+    result.notice("selection", f"only the {seconds:.6g} s in which profiling was asked for are analysed")
     return result
 
 

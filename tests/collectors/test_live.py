@@ -18,6 +18,7 @@ from rocscope.collectors import live
 from rocscope.collectors.live import Recorded
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, TargetDied, TargetError, TargetNotReady
+from rocscope.selection import select
 
 NAP = "import time; time.sleep(0.4)"
 
@@ -240,15 +241,17 @@ def test_secrets_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_only_the_part_that_was_asked_for_is_analysed(on_path: Path, tmp_path: Path) -> None:
     capture = record(tmp_path / "out", sys.executable, "-c", NAP).capture
     first = pc.min(capture.dispatches["start_ns"]).as_py()
-    plain = AnalyzeOptions()
-    capture.manifest.window_ns = None
-    assert live.only_window(capture, plain) is plain
-    capture.manifest.window_ns = (first - 1, first + 10**12)
-    assert live.only_window(capture, plain) is plain
-    capture.manifest.window_ns = (first + 100_000_000, first + 200_000_000)
-    assert live.only_window(capture, plain).between_s == pytest.approx((0.1, 0.2))
-    capture.manifest.window_ns = (first + 10**12, first + 2 * 10**12)
-    assert live.only_window(capture, plain) is plain
+    whole = capture.dispatches.num_rows
+
+    def rows(*window: int) -> int:
+        capture.manifest.window_ns = (window[0], window[1])
+        return select(capture, AnalyzeOptions()).dispatches.num_rows
+
+    assert rows(first - 1, first + 10**12) == whole
+    assert 0 < rows(first + 100_000_000, first + 200_000_000) < whole
+    chosen = select(capture, AnalyzeOptions(between_s=(0.0, 60.0)))  # what the user names comes first
+    assert chosen.dispatches.num_rows == whole
+    assert rows(first + 10**12, first + 2 * 10**12) == whole
     assert any(each.code == "window-empty" for each in capture.manifest.notices)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rocscope.errors import TargetDied, TargetError, TargetNotReady
+from rocscope.errors import PortTaken, TargetDied, TargetNotReady
 from rocscope.launch.process import Target
 from rocscope.launch.readiness import Address, check_free, wait_until_ready
 
@@ -86,7 +86,7 @@ def test_giving_up_is_no_error(run: list[Target], tmp_path: Path, port: int) -> 
 def test_a_port_that_is_taken_is_told_before_the_launch() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(TargetError, match=f"port {port} on 127.0.0.1 is taken") as caught:
+        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken") as caught:
             check_free(Address("127.0.0.1", port))
         assert "--port" in caught.value.hint
     check_free(Address("127.0.0.1", port))

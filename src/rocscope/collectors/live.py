@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rocscope.collectors.backend import describe
 from rocscope.collectors.live_plan import Run, plan_run, prepare
-from rocscope.config import AnalyzeOptions, ProfileOptions
+from rocscope.config import ProfileOptions
 from rocscope.errors import RocscopeError, TargetError
 from rocscope.launch import clocks, readiness
 from rocscope.launch.interrupts import Interrupts
@@ -86,28 +86,6 @@ def record(
     from rocscope.collectors import live_gather
 
     return live_gather.gather(outcome, options, tell, loud)
-
-
-def only_window(capture: Capture, options: AnalyzeOptions) -> AnalyzeOptions:
-    """Leave out a server's start-up: choose the part of the recording that was asked for, if it is marked.
-
-    Where no kernel ran in that part, all of the recording is analysed, and a notice says so.
-    """
-    import pyarrow.compute as pc
-
-    window = capture.manifest.window_ns
-    starts = capture.dispatches["start_ns"].drop_null()
-    if window is None or not len(starts) or options.between_s or options.steps:
-        return options
-    first = pc.min(starts).as_py()
-    begin, end = (max(0.0, (each - first) / 1e9) for each in window)
-    inside = pc.and_(pc.greater_equal(starts, window[0]), pc.less_equal(starts, window[1]))
-    if pc.all(inside).as_py():
-        return options
-    if not pc.any(inside).as_py():
-        capture.notice("window-empty", "no kernel ran while profiling was on: the whole run is shown")
-        return options
-    return options.model_copy(update={"between_s": (begin, end)})
 
 
 def _execute(run: Run, options: ProfileOptions, progress: Progress, say: Progress) -> Outcome:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rocscope.errors import TargetDied, TargetError, TargetNotReady
+from rocscope.errors import PortTaken, TargetDied, TargetNotReady
 
 if TYPE_CHECKING:
     import httpx
@@ -63,10 +63,10 @@ class Address:
 
 
 def check_free(address: Address) -> None:
-    """Raise :class:`TargetError` if another process already listens where the server is to."""
+    """Raise :class:`PortTaken` if another process already listens where the server is to."""
     if address.listening():
         where = address.socket_path or f"port {address.port} on {address.host}"
-        raise TargetError(
+        raise PortTaken(
             f"{where} is taken by another process",
             "stop that server, or give this one another --port",
         )
