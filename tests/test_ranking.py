@@ -9,7 +9,7 @@ from synthetic_capture import capture, row, study
 def rank(rows, models, ranks=1, **more):
     checked = study(capture(rows, ranks=ranks), models, **more)
     runner.run(checked)
-    return ranking.rank(checked.kernels, checked.gpus, checked.targets)
+    return ranking.rank(checked.kernels, checked.targets)
 
 
 SENTENCE = "long enough for a sentence"
@@ -82,7 +82,7 @@ def test_a_shape_of_unknown_bound_is_said_beside_the_known_ones():
     checked = study(capture([row("k", 0, 10_000), row("k", 10_000, 10_000, grid_y=2)]), {"k": SLOW})
     checked.kernels.loc[checked.kernels["grid_y"] == 2, "flops"] = float("nan")
     runner.run(checked)
-    target = ranking.rank(checked.kernels, checked.gpus)[0][0]
+    target = ranking.rank(checked.kernels)[0][0]
     assert "10 µs more of this kernel has no known bound" in target.evidence[-1]
     assert len(target.launch_shapes) == 1
 
@@ -105,11 +105,40 @@ def test_order_and_ids_do_not_depend_on_chance():
     assert ranking.identifier("kernel", "k", "ab") != ranking.identifier("kernel", "ka", "b")
 
 
-def test_shares_are_of_the_windows_of_all_gpus_or_of_kernel_time():
-    rows = [row("k", 0, 10_000), row("rest", 10_000, 10_000, gpu=1, process=1)]
-    assert rank(rows, {"k": SLOW}, ranks=2)[0][0].time_frac == 0.5
-    totals = [{**each, "start_ns": None, "end_ns": None} for each in rows]
-    assert rank(totals, {"k": SLOW}, ranks=2)[0][0].time_frac == 0.5
+def four_ranks(own):
+    """Each rank runs `k` for 10 of its 40 us, and `own[rank]` of the rest."""
+    rows = []
+    for gpu, rest in enumerate(own):
+        where = {"gpu": gpu, "process": gpu}
+        rows += [row("k", 0, 10_000, **where), row("rest", 10_000, rest, **where)]
+        rows.append(row("rest", 39_000, 1_000, **where))
+    return rows
+
+
+def test_shares_of_ranks_that_work_side_by_side_do_not_add_up():
+    one = rank(four_ranks([29_000]), {"k": SLOW})[0][0]
+    four = rank(four_ranks([29_000] * 4), {"k": SLOW}, ranks=4)[0][0]
+    assert four.time_frac == one.time_frac == 0.25
+    assert four.expected_gain.mid_frac == pytest.approx(one.expected_gain.mid_frac)
+    assert four.headroom_s == pytest.approx(4 * one.headroom_s)  # of all GPUs, as in the kernels' rows
+    assert "25 % of the window is exposed time of this kernel on GPU 0" in four.expected_gain.basis
+
+
+def test_a_gpu_that_does_little_does_not_dilute_the_shares():
+    idle = [row("x", at, 10, gpu=1, process=1) for at in (0, 39_990)]
+    target = rank([*four_ranks([29_000]), *idle], {"k": SLOW}, ranks=2)[0][0]
+    assert target.kernel == "k" and target.time_frac == 0.25
+    assert target.expected_gain.high_frac < target.time_frac
+
+
+def test_without_windows_shares_are_of_the_kernel_time_of_one_gpu():
+    totals = [{**each, "start_ns": None, "end_ns": None} for each in four_ranks([29_000] * 4)]
+    assert rank(totals, {"k": SLOW}, ranks=4)[0][0].time_frac == 0.25
+
+
+def test_a_pause_between_two_runs_is_no_part_of_the_window():
+    rows = [row("k", 0, 10_000), row("rest", 10_000, 10_000), row("rest", 10**12, 20_000)]
+    assert rank(rows, {"k": SLOW})[0][0].time_frac == 0.25
 
 
 def test_confidence_is_that_of_most_of_the_headroom():
@@ -124,7 +153,7 @@ def test_confidence_is_that_of_most_of_the_headroom():
         checked.kernels["confidence"] = checked.kernels["grid_y"].map(
             dict(zip((1.0, 2.0), levels, strict=True))
         )
-        assert ranking.rank(checked.kernels, checked.gpus)[0][0].confidence == expected
+        assert ranking.rank(checked.kernels)[0][0].confidence == expected
 
 
 def test_nothing_to_rank():

@@ -105,7 +105,7 @@ class FamilySummary(_Finding):
     bandwidth_frac: float | None
     bound: Bound
     limiter: Limiter
-    modelled_time_frac: float | None = None  # share of the family's time that `bytes` speaks of
+    modelled_time_frac: float | None = None  # of its time; bytes and bandwidth are null below two thirds
     split: list[dict[str, Any]] = Field(default_factory=list)  # verdicts: bound, limiter, shapes, time_frac
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rocscope.advice import advise
-from rocscope.findings import Confidence, Gain, GpuSummary, LaunchShape, NotEvaluated, Target
+from rocscope.findings import Confidence, Gain, LaunchShape, NotEvaluated, Target
 from rocscope.thresholds import Shares, thresholds
 from rocscope.wording import digits, duration, percent
 
@@ -26,22 +26,23 @@ _ROOFS: Final = frozenset({"memory-bandwidth", "cache-bandwidth", "compute", "ba
 _SHOWN_EVIDENCE: Final = 3  # launch shapes of a target whose evidence is repeated
 
 
-def window_ns(gpus: Iterable[GpuSummary], kernels: pd.DataFrame) -> float:
-    """Return the time that gains are shares of: the GPUs' windows, or kernel time where there are none."""
-    walls = [gpu.wall_s for gpu in gpus]
-    known = [wall for wall in walls if wall is not None]
-    return sum(known) * 1e9 if known and len(known) == len(walls) else float(kernels["time_ns"].sum())
+def window_ns(kernels: pd.DataFrame) -> float:
+    """Return the time that gains are shares of: the longest window of a GPU, or kernel time on one.
+
+    GPUs of one run work at the same time, so that their windows do not add up, and one that does little
+    does not make the others' kernels cost less.
+    """
+    alone = kernels["exposed_ns"].fillna(kernels["time_ns"]).groupby(kernels["gpu"]).sum()
+    return float(max(kernels["wall_ns"].fillna(0.0).max(), alone.max())) if len(alone) else 0.0
 
 
-def rank(
-    kernels: pd.DataFrame, gpus: Iterable[GpuSummary], others: Iterable[Target] = ()
-) -> tuple[list[Target], list[NotEvaluated]]:
+def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Target], list[NotEvaluated]]:
     """Return targets, best first, and what could not be evaluated.
 
-    ``kernels`` carries what roofline and limiter added; ``others`` are targets beside kernels. Kernels of
-    unknown bound make no target: the largest of them is named, with what to collect.
+    ``kernels`` carries what roofline, limiter and timeline added; ``others`` are targets beside kernels.
+    Kernels of unknown bound make no target: the largest of them is named, with what to collect.
     """
-    window = window_ns(gpus, kernels)
+    window = window_ns(kernels)
     found = list(others)
     if window > 0:
         known = kernels[(kernels["bound"] != "unknown") & kernels["headroom_ns"].notna()]
@@ -74,7 +75,8 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
     rows = rows.sort_values("headroom_ns", ascending=False, kind="stable")
     exposed = rows["exposed_ns"].fillna(rows["time_ns"])
     limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
-    time_frac = float(whole["exposed_ns"].fillna(whole["time_ns"]).sum() / window)
+    most = whole["exposed_ns"].fillna(whole["time_ns"]).groupby(whole["gpu"]).sum().max()
+    time_frac = float(most / window)
     headroom = float(rows["headroom_ns"].sum())
     advice, confirm_by = advise(family, limiter, kernel)
     return Target(
@@ -85,9 +87,9 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
         family=family,
         kernel=kernel,
         launch_shapes=_shapes(rows),
-        time_frac=min(1.0, time_frac),
+        time_frac=min(1.0, time_frac),  # of the GPU that spends most time in it
         headroom_s=headroom * 1e-9,
-        expected_gain=_gain(rows, exposed, headroom, window),
+        expected_gain=_gain(rows, window),
         confidence=_least_sure(rows),
         evidence=_evidence(rows, whole),
         advice=advice,
@@ -100,11 +102,21 @@ def _shares(limiter: str) -> Shares:
     return gain["roof" if limiter in _ROOFS else "launch" if limiter == "launch" else "latency"]
 
 
-def _gain(rows: pd.DataFrame, exposed: pd.Series, headroom: float, window: float) -> Gain:
+def _gain(rows: pd.DataFrame, window: float) -> Gain:
     """Time becomes time * (least / time) ** share: the way to the least time is gone in factors.
 
-    The least time is the roofline's, but no less than the shortest that a kernel can be.
+    The least time is the roofline's, but no less than the shortest that a kernel can be. Of several GPUs
+    the one that gains most counts: the same change mends them all at the same time.
     """
+    several = rows["gpu"].nunique() > 1
+    found = [
+        _gain_of(mine, window, f" on GPU {gpu}" * several) for gpu, mine in rows.groupby("gpu", sort=True)
+    ]
+    return max(found, key=lambda gain: gain.mid_frac)
+
+
+def _gain_of(rows: pd.DataFrame, window: float, where: str) -> Gain:
+    exposed, headroom = rows["exposed_ns"].fillna(rows["time_ns"]), float(rows["headroom_ns"].sum())
     least = rows["roof_ns"].clip(lower=rows["floor_ns"])
     ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
     totals: dict[str, float] = {}
@@ -116,8 +128,8 @@ def _gain(rows: pd.DataFrame, exposed: pd.Series, headroom: float, window: float
     shares = _shares(limiter)
     ceiling = "achievable" if (rows["roof_basis"] == "achievable").all() else "datasheet"
     basis = (
-        f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel, on average at "
-        f"{percent(now)} of the roofline at {ceiling} ceilings; all of that headroom would be "
+        f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel{where}, on average "
+        f"at {percent(now)} of the roofline at {ceiling} ceilings; all of that headroom would be "
         f"{percent(headroom / window)}, but changes to {limiter}-limited kernels close about "
         f"{percent(shares.low)} to {percent(shares.high)} of the way in factors, {percent(shares.mid)} in "
         f"the middle ({shares.source})"

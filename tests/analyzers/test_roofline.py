@@ -49,6 +49,9 @@ def test_half_the_figures_give_no_bound(model):
         "CopyHostToDevice",
         "MEMORY_COPY_DEVICE_TO_HOST",
         "Memcpy PtoP (Device -> Device)",
+        "hipMemcpyHtoD",
+        "Memcpy Unknown (Pageable -> Device)",
+        "peer_to_peer",
     ],
 )
 def test_copies_over_a_link_are_not_held_against_device_memory(name):
@@ -67,6 +70,19 @@ def test_a_value_above_its_ceiling_is_flagged_and_not_shown(model, text):
         found["bound"] == "unknown" and np.isnan(found["bandwidth_frac"]) and np.isnan(found["compute_frac"])
     )
     assert [each.code for each in made.warnings] == ["above-ceiling"]
+
+
+@pytest.mark.parametrize("name", ["k", "Memcpy HtoD (Pageable -> Device)"])
+def test_a_dispatch_of_no_length_has_no_rate_and_no_limiter_of_its_own(name):
+    rows = [row(name, 0, 0, kind="memcpy" if " " in name else "kernel"), row("rest", 10, 4_000)]
+    checked = study(capture(rows), {name: {"bytes": 1e6, "flops": 0.0}})
+    runner.run(checked)
+    found = checked.kernels[checked.kernels["raw_name"] == name].iloc[0]
+    assert np.isnan(found["achieved_bandwidth_bytes_per_s"]) and np.isnan(found["headroom_ns"])
+    assert found["flagged"] is None and found["limiter"] in ("unknown", "communication")
+    assert "its times read 0" in found["evidence"][0]
+    assert "above-ceiling" not in {each.code for each in checked.warnings}
+    assert checked.kernels["floor_ns"].min() > 0
 
 
 def test_a_value_at_its_ceiling_stays_within_one():

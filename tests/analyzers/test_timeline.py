@@ -69,6 +69,22 @@ def test_two_runs_in_one_recording_are_not_idle_between():
     assert [each.code for each in checked.warnings] == ["one-long-pause"]
 
 
+def test_gaps_are_those_of_the_gpu_that_loses_most():
+    rows = [row("a", 2000 * i, 1000) for i in range(10)]
+    rows += [row("a", 0, 19_000, gpu=1, process=1)]
+    target = run(capture(rows, ranks=2)).targets[0]
+    assert target.time_frac == pytest.approx(9 / 19) and target.headroom_s == pytest.approx(9e-6)
+    assert target.problem.startswith("GPU 0 waits 47.4 % of the window")
+    assert "on GPU 0, which loses most" in target.evidence[0]
+
+
+def test_counters_make_the_gpu_wait_so_that_no_idle_time_is_claimed():
+    rows = [row("a", 3000 * i, 1000) for i in range(20)]
+    checked = run(capture(rows, passes=[{"counters": ("X",), "perturbed": True}]))
+    assert checked.gpus[0].idle_s is None and not checked.targets
+    assert "counters were on" in {w.code: w.message for w in checked.warnings}["idle-withheld"]
+
+
 def test_back_to_back_kernels_leave_no_gaps():
     assert not run(capture([row("a", 1000 * i, 1000) for i in range(5)])).targets
 
@@ -103,6 +119,29 @@ def test_a_family_of_two_minds_has_none_and_lists_both():
     found = families(rows, models, {})["elementwise"]
     assert (found.bound, found.limiter) == ("memory", "unknown")
     assert {each["limiter"] for each in found.split} == {"memory-bandwidth", "latency"}
+
+
+def test_a_part_of_a_family_does_not_pass_for_the_whole():
+    rows = [row("known", 0, 6_000), row("dark", 6_000, 4_000)]
+    found = families(rows, {"known": {"bytes": 4.8e6, "flops": 0.0}}, {})["elementwise"]
+    assert found.modelled_time_frac == pytest.approx(0.6) and found.bytes is None
+    assert found.achieved_bandwidth_bytes_per_s is None and found.bandwidth_frac is None
+
+
+def test_dispatches_without_times_do_not_speed_up_their_family():
+    rows = [row("k", 0, 10_000), row("k", None, None)]
+    found = families(rows, {"k": {"bytes": 5e6, "flops": 0.0}}, {})["elementwise"]
+    assert found.dispatches == 2 and found.bytes == 1e7
+    assert found.achieved_bandwidth_bytes_per_s == pytest.approx(0.5e12)
+    assert found.bandwidth_frac == pytest.approx(0.5)
+
+
+def test_copies_to_the_host_do_not_hide_behind_a_few_within_the_device():
+    names = {"Memcpy HtoD (Pageable -> Device)": 9_000, "Memcpy DtoD (Device -> Device)": 1_000}
+    rows = [row(name, 10_000 * i, time, kind="memcpy") for i, (name, time) in enumerate(names.items())]
+    models = {name: {"bytes": 8e5, "flops": 0.0} for name in names}
+    found = families(rows, models, dict.fromkeys(names, "memcpy"))
+    assert found["memcpy"].bytes == 1.6e6 and found["memcpy"].bandwidth_frac is None
 
 
 def test_a_family_without_times_or_bytes_says_so():

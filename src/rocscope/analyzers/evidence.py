@@ -35,8 +35,9 @@ def _moved(row: Row, spec: GpuSpec) -> str:
     if np.isnan(row["bytes"]):
         return ""
     text = f"moves {amount(row['bytes'], 'B')} a dispatch ({_origin(row, 'bytes')})"
-    if np.isnan(row["mean_ns"]):
-        return f"{text}; it was not timed [roofline-memory]"
+    if not row["mean_ns"] > 0:
+        why = "it was not timed" if np.isnan(row["mean_ns"]) else "its times read 0, so no rate can be told"
+        return f"{text}; {why} [roofline-memory]"
     text += f" in {duration(row['mean_ns'])} mean"
     if row["over_the_link"]:
         rate = amount(row["bytes"] / row["mean_ns"] * 1e9, "B/s")

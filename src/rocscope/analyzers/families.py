@@ -34,15 +34,18 @@ class Families:
 def _summary(family: str, rows: pd.DataFrame, total: float) -> FamilySummary:
     time = rows["time_ns"].sum()
     timed = rows["time_ns"].notna().any()
-    counted = rows[rows["bytes"].notna() & rows["mean_ns"].notna() & rows["flagged"].isna()]
+    counted = rows[rows["bytes"].notna() & (rows["mean_ns"] > 0) & rows["flagged"].isna()]
     spoken = counted["time_ns"].sum()
-    moved = (counted["bytes"] * counted["dispatches"]).sum() if len(counted) else None
-    rate = moved / spoken * 1e9 if moved is not None and spoken > 0 else None
+    known = spoken / time if timed and time > 0 else None
+    # a part of a family says nothing of the rest: a sum or a rate of it would pass for the family's
+    enough = thresholds().families.majority_frac.value
+    told = known is not None and known >= enough
+    moved = (counted["bytes"] * counted["dispatches"]).sum() if told else None
+    rate = _at_work(counted).sum() / spoken * 1e9 if told else None
     local = counted[~counted["over_the_link"]]
-    could = (
-        local["peak_bandwidth"] * local["time_ns"]
-    ).sum()  # bytes at full bandwidth all that time, 1e9 up
-    share = (local["bytes"] * local["dispatches"]).sum() / could * 1e9 if could > 0 else None
+    could = (local["peak_bandwidth"] * local["time_ns"]).sum()  # at full bandwidth all that time, 1e9 up
+    held = could > 0 and local["time_ns"].sum() >= enough * time
+    share = _at_work(local).sum() / could * 1e9 if held else None
     split = _split(rows)
     return FamilySummary(
         family=family,
@@ -54,9 +57,14 @@ def _summary(family: str, rows: pd.DataFrame, total: float) -> FamilySummary:
         bandwidth_frac=None if share is None else min(float(share), 1.0),
         bound=cast(Bound, _majority(split, "bound")),
         limiter=cast(Limiter, _majority(split, "limiter")),
-        modelled_time_frac=spoken / time if timed and time > 0 else None,
+        modelled_time_frac=known,
         split=split,
     )
+
+
+def _at_work(rows: pd.DataFrame) -> pd.Series:
+    """Return the bytes that each row moved in the time recorded of it; some dispatches may be untimed."""
+    return rows["bytes"] * rows["time_ns"] / rows["mean_ns"]
 
 
 def _split(rows: pd.DataFrame) -> list[dict[str, Any]]:

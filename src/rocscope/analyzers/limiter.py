@@ -79,7 +79,8 @@ def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any,
     near = high_memory & high_compute & (np.abs(memory - compute) <= lines.balanced_frac.value)
     below = (memory < roof) & (compute < roof)
     unsettled = ~(high_memory | high_compute)
-    short = unsettled & (frame["mean_ns"].to_numpy(float) <= floor * lines.launch_floor_factor.value)
+    mean = frame["mean_ns"].to_numpy(float)
+    short = unsettled & (mean > 0) & (mean <= floor * lines.launch_floor_factor.value)
     # idle CUs are the reason only where the busy ones alone come near the roof, or are too few for it
     few = (groups < units) & ((groups < roof * units) | (np.fmax(memory, compute) >= roof * groups / units))
     # too few workgroups to reach either roof whatever they do: holds without a byte or FLOP count

@@ -22,13 +22,13 @@ class Ranks:
 
     name = "ranks"
     help = "stragglers and waiting across ranks"
-    needs = ("gpu", "process", "kernel", "family", "dispatches", "time_ns", "wall_ns")
+    needs = ("gpu", "process", "kernel", "family", "dispatches", "time_ns", "wall_ns", "perturbed")
     adds = ()
 
     def run(self, study: Study) -> None:
         """Compare collectives and own work between GPUs that run the same model."""
         frame = study.kernels
-        if frame["gpu"].nunique() < 2:
+        if frame["gpu"].nunique() < 2 or frame["perturbed"].any():
             return
         shared = frame["family"] == "communication"
         link = frame[shared].groupby("gpu")[["time_ns", "dispatches"]].sum()

@@ -5,20 +5,18 @@ Shares are of datasheet peaks. The least time (``roof_ns``) is at achievable cei
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rocscope.hardware import Ceilings, GpuSpec
+from rocscope.models.copies import over_link
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import percent
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_HOST_COPY: Final = re.compile(r"\b(HtoD|DtoH|HtoH|PtoP)\b|host_?\s*(to|->)|(to|->)_?\s*host", re.IGNORECASE)
 
 
 class Roofline:
@@ -50,15 +48,16 @@ class Roofline:
     def run(self, study: Study) -> None:
         """Label every row; one that cannot be known is ``unknown``."""
         frame = study.kernels
-        over_link = (frame["family"] == "communication") | (
-            (frame["kind"] == "memcpy") & frame["raw_name"].map(lambda name: bool(_HOST_COPY.search(name)))
+        linked = (frame["family"] == "communication") | (
+            (frame["kind"] == "memcpy") & frame["raw_name"].map(over_link)
         )
-        frame["over_the_link"] = over_link.to_numpy(bool)
+        frame["over_the_link"] = linked.to_numpy(bool)
         _ceilings(frame, study.specs)
-        rate = frame["bytes"] / frame["mean_ns"] * 1e9
-        memory = (rate / frame["peak_bandwidth"]).where(~over_link)
-        compute = frame["flops"] / frame["mean_ns"] * 1e9 / frame["peak_flops"]
-        compute = compute.mask(frame["flops"] == 0, 0.0).where(~over_link)
+        mean = frame["mean_ns"].where(frame["mean_ns"] > 0)  # shorter than the clock's tick: no rate
+        rate = frame["bytes"] / mean * 1e9
+        memory = (rate / frame["peak_bandwidth"]).where(~linked)
+        compute = frame["flops"] / mean * 1e9 / frame["peak_flops"]
+        compute = compute.mask((frame["flops"] == 0) & mean.notna(), 0.0).where(~linked)
         limit = thresholds().verdict.above_ceiling_frac.value
         frame["flagged"] = _flags(memory, compute, limit)
         over = frame["flagged"].notna()
@@ -69,14 +68,14 @@ class Roofline:
         frame["ridge_flop_per_byte"] = frame["peak_flops"] / frame["peak_bandwidth"]
         frame["bound"] = _bound(frame, over)
         frame["floor_ns"] = _floor(frame, study.specs)
-        above = (1 - frame["roof_ns"] / frame["mean_ns"]).clip(lower=0.0)
+        above = (1 - frame["roof_ns"] / mean).clip(lower=0.0)
         exposed = frame["exposed_ns"].fillna(frame["time_ns"])
         frame["headroom_ns"] = (exposed * above).where(frame["bound"] != "unknown")
         self._warn(study, over)
 
     def _warn(self, study: Study, over: pd.Series) -> None:
         frame = study.kernels
-        rows = frame[over]
+        rows = frame[over].sort_values("time_ns", ascending=False, kind="stable")
         if len(rows):
             share = rows["time_ns"].sum() / max(frame["time_ns"].sum(), 1.0)
             study.warn(
@@ -112,7 +111,7 @@ def _floor(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> pd.Series:
     """Return each GPU's launch floor, or the shortest kernel of the recording if that is shorter."""
     usual = thresholds().verdict.shortest_kernel_s.value
     floors = {gpu: s.launch_floor_s.value if s and s.launch_floor_s else usual for gpu, s in specs.items()}
-    shortest = frame.groupby("gpu")["mean_ns"].min()
+    shortest = frame[frame["mean_ns"] > 0].groupby("gpu")["mean_ns"].min()
     return frame["gpu"].map(shortest).clip(upper=frame["gpu"].map(floors).astype(float) * 1e9)
 
 

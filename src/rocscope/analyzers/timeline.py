@@ -14,7 +14,7 @@ from rocscope.findings import GpuSummary, Target
 from rocscope.hardware import GpuSpec
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
-from rocscope.wording import digits, duration, percent
+from rocscope.wording import duration, percent
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class _Window:
     long_gaps: int
     long_gap_ns: int
     longest_ns: int  # pause between two kernels
+    asked: bool  # the wall is the window that was asked for, not the extent of the kernels
 
 
 class Timeline:
@@ -34,13 +35,17 @@ class Timeline:
     name = "timeline"
     help = "busy and idle time of each GPU, and the gaps between launches"
     needs = ("gpu", "process", "time_ns", "perturbed")  # the last: integrity has run
-    adds = ("wall_ns",)  # window of the row's GPU
+    adds = ("wall_ns",)  # window of the row's GPU, NaN where it is none that shares could be taken of
 
     def run(self, study: Study) -> None:
         """Summarise each GPU. Idle time is claimed only where no kernel is known to be missing."""
         missing = kernels_missing(study)
+        if study.kernels["perturbed"].any():
+            missing.append("counters were on, which make the GPU wait between kernels")
         windows = _windows(study)
-        walls = {gpu: float(each.wall_ns) for gpu, each in windows.items() if each is not None}
+        split = {gpu for gpu, each in windows.items() if each is not None and self._split(study, gpu, each)}
+        whole = {gpu: each for gpu, each in windows.items() if each is not None and gpu not in split}
+        walls = {gpu: float(each.wall_ns) for gpu, each in whole.items()}
         study.kernels["wall_ns"] = study.kernels["gpu"].map(walls).astype(float)
         ranks = {each.process: each.rank for each in study.capture.manifest.processes}
         owners = study.kernels.groupby("gpu")["process"].first().to_dict()
@@ -48,7 +53,7 @@ class Timeline:
             if gpu.gpu not in windows:
                 continue
             spec, window = study.specs.get(gpu.gpu), windows[gpu.gpu]
-            known = window is not None and not missing and not self._split(study, gpu.gpu, window)
+            known = gpu.gpu in whole and not missing
             study.gpus.append(
                 _summary(gpu.gpu, spec, window, idle_known=known).model_copy(
                     update={
@@ -62,11 +67,11 @@ class Timeline:
         if missing:
             study.warn("idle-withheld", f"idle time is not claimed: {missing[0]}")
         else:
-            _launch_gaps(study, [window for window in windows.values() if window is not None])
+            _launch_gaps(study, whole)
 
     def _split(self, study: Study, gpu: int, window: _Window) -> bool:
         """Tell whether one pause is nearly the whole window, as where two runs lie in one recording."""
-        if window.longest_ns <= thresholds().timeline.one_gap_frac.value * window.wall_ns:
+        if window.asked or window.longest_ns <= thresholds().timeline.one_gap_frac.value * window.wall_ns:
             return False
         study.warn(
             "one-long-pause",
@@ -90,7 +95,8 @@ def _windows(study: Study) -> dict[int, _Window | None]:
         here = gpu == each
         merged = intervals.clusters(start[here], end[here])
         first, last = int(merged.starts[0]), int(merged.ends[-1])
-        if asked and asked[0] <= first and last <= asked[1]:
+        inside = asked is not None and asked[0] <= first and last <= asked[1]
+        if asked is not None and inside:
             first, last = asked
         gaps = merged.gaps_ns
         short = gaps[gaps <= line]
@@ -102,6 +108,7 @@ def _windows(study: Study) -> dict[int, _Window | None]:
             long_gaps=len(gaps) - len(short),
             long_gap_ns=int(gaps.sum() - short.sum()),
             longest_ns=int(gaps.max(initial=0)),
+            asked=inside,
         )
     return found
 
@@ -140,28 +147,35 @@ def _summary(gpu: int, spec: GpuSpec | None, window: _Window | None, *, idle_kno
     )
 
 
-def _launch_gaps(study: Study, windows: list[_Window]) -> None:
-    wall = sum(each.wall_ns for each in windows)
-    lost = sum(each.launch_gap_ns for each in windows)
+def _launch_gaps(study: Study, windows: dict[int, _Window]) -> None:
+    """Add a target where the GPU that loses most loses much; GPUs of one run wait at the same time."""
+    wall = max((each.wall_ns for each in windows.values()), default=0)
+    gpu = max(windows, key=lambda each: (windows[each].launch_gap_ns, -each), default=0)
+    lost = windows[gpu].launch_gap_ns if windows else 0
     if not wall or lost / wall < thresholds().timeline.gap_frac.value:
         return
-    count = sum(each.launch_gaps for each in windows)
+    worst = windows[gpu]
+    count = worst.launch_gaps
+    name, where = "the GPU", ""
+    if len(windows) > 1:
+        name, where = f"GPU {gpu}", f" on GPU {gpu}, which loses most,"
     line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
     evidence = [
-        f"{count} pauses of at most {line} between kernels add up to {duration(lost)} of {duration(wall)} "
-        f"({percent(lost / wall)}), {duration(lost / max(count, 1))} each on average [timeline-launch-gaps]"
+        f"{count} pauses of at most {line} between kernels{where} add up to {duration(lost)} of "
+        f"{duration(wall)} ({percent(lost / wall)}), {duration(lost / max(count, 1))} each on average "
+        "[timeline-launch-gaps]"
     ]
-    if long := sum(each.long_gap_ns for each in windows):
+    if worst.long_gap_ns:
         evidence.append(
-            f"beside them {digits(sum(each.long_gaps for each in windows))} longer pauses take "
-            f"{duration(long)} ({percent(long / wall)}): there the host did other things"
+            f"beside them {worst.long_gaps} longer pauses take {duration(worst.long_gap_ns)} "
+            f"({percent(worst.long_gap_ns / wall)}): there the host did other things"
         )
     advice, confirm_by = advise("timeline:launch-gaps", "", "")
     study.targets.append(
         Target(
             rank=0,
             id=ranking.identifier("timeline", "launch-gaps"),
-            problem=f"the GPU waits {percent(lost / wall)} of the window between short launches",
+            problem=f"{name} waits {percent(lost / wall)} of the window between short launches",
             scope="timeline",
             family=None,
             kernel=None,

@@ -15,6 +15,11 @@ _OVER_LINK: Final = re.compile(
 )
 
 
+def over_link(name: str) -> bool:
+    """Tell whether a copy of this name goes to or from the host or another GPU."""
+    return bool(_OVER_LINK.search(name))
+
+
 class CopyModel:
     """A copy within the GPU's memory moves each byte twice, a fill once.
 
@@ -33,7 +38,7 @@ class CopyModel:
             return None
         if dispatch.kind == "memset":
             return Estimate(float(size), 0.0, source=f"the {size:.0f} bytes recorded, written once")
-        if _OVER_LINK.search(dispatch.raw_name):
+        if over_link(dispatch.raw_name):
             return Estimate(
                 float(size),
                 0.0,
