@@ -15,7 +15,7 @@ import pytest
 
 from rocscope.capture import Capture
 from rocscope.collectors import live
-from rocscope.collectors.live import Recorded
+from rocscope.collectors.live_outcome import Recorded
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, TargetDied, TargetError, TargetNotReady
 from rocscope.selection import select

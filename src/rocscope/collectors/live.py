@@ -5,62 +5,27 @@ from __future__ import annotations
 import datetime
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from rocscope.collectors.backend import describe
+from rocscope.collectors.live_outcome import Outcome, Progress, Recorded
 from rocscope.collectors.live_plan import Run, plan_run, prepare
 from rocscope.config import ProfileOptions
 from rocscope.errors import RocscopeError, TargetError
 from rocscope.launch import clocks, readiness
 from rocscope.launch.interrupts import Interrupts
-from rocscope.launch.process import Ending, Target
-from rocscope.launch.tree import Seen
+from rocscope.launch.process import Target
 
 if TYPE_CHECKING:
-    from rocscope.capture import Capture
-    from rocscope.collectors.host import HostSampler
-
-Progress = Callable[[str], None]
+    pass
 
 ORPHAN_GRACE_S: Final = 2.0  # for what a plain command leaves behind
 SERVER_GRACE_S: Final = 15.0  # for engine and workers of a server that ended first
 FORWARD_AFTER_S: Final = 5.0  # a shell that ignores Ctrl-C waits for its child, which must hear of it
 LOAD_STOP_S: Final = 15.0
 ABORT_S: Final = 20.0
-ENDED_BY_US: Final = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
-
-
-@dataclass
-class Recorded:
-    """What a live run left."""
-
-    capture: Capture
-    exit_code: int  # for us to exit with: the command's own, 0 where we ended it, 11 for lost data
-    folder: Path
-    logs: list[Path]
-    lost: list[str] = field(default_factory=list)  # GPU processes without output
-
-
-@dataclass
-class Outcome:
-    """What happened, in CLOCK_BOOTTIME, before anything of it is read."""
-
-    run: Run
-    offsets: clocks.Offsets
-    started_at: str
-    began_ns: int
-    ended_ns: int = 0
-    window_ns: tuple[int, int] | None = None
-    stopped_by_us: bool = False
-    interrupted: bool = False
-    ending: Ending | None = None
-    seen: list[Seen] = field(default_factory=list)
-    sampler: HostSampler | None = None
-    notices: list[tuple[str, str]] = field(default_factory=list)
-    failure: RocscopeError | None = None
 
 
 def record(

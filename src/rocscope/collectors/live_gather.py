@@ -13,7 +13,7 @@ import pyarrow as pa
 from rocscope import tables
 from rocscope.capture import Capture, Clock, Manifest
 from rocscope.collectors import environment
-from rocscope.collectors.live import ENDED_BY_US, Outcome, Progress, Recorded
+from rocscope.collectors.live_outcome import ENDED_BY_US, Outcome, Progress, Recorded
 from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
 
