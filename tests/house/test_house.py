@@ -75,9 +75,7 @@ def test_exit_codes_are_distinct_or_inherited() -> None:
     assert len(set(codes)) == len(codes), {kind.__name__: kind.exit_code for kind in own}
     help_text = " ".join(CliRunner().invoke(cli, ["--help"]).output.split())
     for code in codes[1:]:
-        assert re.search(rf"\b{code}\b", help_text), (
-            f"--help does not explain exit code {code}"
-        )
+        assert re.search(rf"\b{code}\b", help_text), f"--help does not explain exit code {code}"
 
 
 def test_recipes_name_files_that_exist() -> None:
