@@ -61,6 +61,13 @@ def test_a_recording_against_itself_shows_no_difference():
     assert all(each.change_frac == 0 for each in found.kernels)
 
 
+@pytest.mark.parametrize(("periods", "verdict"), [(3, "no difference shown"), (4, "better")])
+def test_too_few_periods_are_no_ground_for_a_verdict(periods, verdict):
+    tier = pipeline.compare(replay([9000] * (periods + 1)), replay([6000] * (periods + 1))).tiers[0]
+    assert tier.verdict == verdict and tier.change_frac == pytest.approx(-1 / 3, abs=1e-3)
+    assert ("no verdict from fewer than 4" in tier.basis) == (periods < 4)
+
+
 def test_a_change_within_the_noise_is_not_shown():
     noisy = replay([9000, 9600, 8500, 9100, 8700, 9000])
     other = replay([8990, 9500, 8600, 9200, 8650, 9000])

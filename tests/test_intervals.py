@@ -63,6 +63,15 @@ def test_time_shared_by_two_groups_is_exposed_for_neither():
     assert intervals.exposed_ns(start, end, np.array([0, 0, 0]), 1).tolist() == [25]
 
 
+def test_a_million_intervals_open_at_once_are_counted():
+    # each of 4000 groups is open 300 times over; the last group alone stays open for 7 ns more
+    size = 4_000
+    group = np.tile(np.arange(size), 300)
+    start, end = np.zeros(len(group), np.int64), np.where(group == size - 1, 107, 100)
+    found = intervals.exposed_ns(start, end, group, size)
+    assert found[-1] == 7 and found.sum() == 7
+
+
 def test_counts_that_would_overflow_are_refused():
     start = np.zeros(3_000, np.int64)
     group = np.full(3_000, 2**28, np.int64)

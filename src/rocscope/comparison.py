@@ -22,6 +22,7 @@ _SEED: Final = 20261120
 _DRAWS: Final = 4000
 _LEVEL: Final = (2.5, 97.5)  # percentiles of the interval
 _LEAST_STEPS: Final = 3
+_LEAST_TO_JUDGE: Final = 4  # of three, equal recordings would be told apart one time in fourteen
 _MODEL_FIELDS: Final = (  # what makes a model another one; quantisation and dtype may be what is compared
     "model_type",
     "hidden_size",
@@ -194,7 +195,9 @@ def _step_tier(
     change = after / before - 1
     low, high = bootstrap(first.lengths_s, second.lengths_s)
     floor = float(np.hypot(_error(first.lengths_s), _error(second.lengths_s)))
-    shown = comparable and (low > 0 or high < 0) and abs(change) > floor
+    fewest = min(len(first.lengths_s), len(second.lengths_s))
+    enough = fewest >= _LEAST_TO_JUDGE
+    shown = comparable and enough and (low > 0 or high < 0) and abs(change) > floor
     tier = Tier(
         tier="step",
         metric="period_s",
@@ -206,7 +209,8 @@ def _step_tier(
         high_frac=high,
         verdict=("better" if change < 0 else "worse") if shown else "no difference shown",
         basis=f"median of {len(first.lengths_s)} and {len(second.lengths_s)} periods; "
-        f"base: {first.found_by}; new: {second.found_by}",
+        f"base: {first.found_by}; new: {second.found_by}"
+        + ("" if enough else f"; no verdict from fewer than {_LEAST_TO_JUDGE} periods"),
     )
     whole = not annotated and first.whole and second.whole
     return tier, floor, (first.steps, second.steps) if whole else None

@@ -74,8 +74,21 @@ def exposed_ns(start: Ints, end: Ints, group: Ints, groups: int) -> Ints:
     _add(total, group[alone], (end - start)[alone])
     crowd = ~alone
     if bool(crowd.any()):
-        _sweep(total, start[crowd], end[crowd], group[crowd])
+        _sweep(total, *_merged(start[crowd], end[crowd], group[crowd]))
     return total
+
+
+def _merged(start: Ints, end: Ints, group: Ints) -> tuple[Ints, Ints, Ints]:
+    """Join intervals of one group that overlap, where so many could be open at once that sums overflow."""
+    limit = np.iinfo(np.int64).max // (int(group.max()) + 1) ** 2
+    if len(start) ** 2 <= limit:
+        return start, end, group
+    order = np.argsort(group, kind="stable")
+    cuts = np.flatnonzero(np.diff(group[order])) + 1
+    parts = [(int(group[part[0]]), clusters(start[part], end[part])) for part in np.split(order, cuts)]
+    of_part = [np.full(len(part.starts), each, np.int64) for each, part in parts]
+    starts, ends = (np.concatenate([getattr(part, side) for _, part in parts]) for side in ("starts", "ends"))
+    return starts, ends, np.concatenate(of_part)
 
 
 def _sweep(total: Ints, start: Ints, end: Ints, group: Ints) -> None:

@@ -82,7 +82,8 @@ def _asked_for(capture: Capture) -> Capture:
 def _between(capture: Capture, low: float, high: float) -> Capture:
     first, last = _range(capture, "--between")
     start = first + round(low * 1e9)
-    end = last + 1 if high == float("inf") else first + round(high * 1e9)
+    stop = max(last + 1, pc.max(capture.dispatches["end_ns"]).as_py() or 0)  # nothing is known of later
+    end = stop if high == float("inf") else min(stop, first + round(high * 1e9))
     result = _window(capture, start, end)
     whole = f"dispatches run from 0 to {(last - first) / 1e9:.6g} s"
     _require(result, capture, "--between", whole)

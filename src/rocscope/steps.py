@@ -69,7 +69,8 @@ def annotated(capture: Capture) -> pd.DataFrame:
 
     Columns: gpu, name, start_ns, end_ns, phase, context_requests, context_tokens, generation_requests,
     generation_tokens, on_gpu. Annotations on the GPU's own timeline are preferred; where there are only
-    those of the host, they stand for every GPU of their process and ``on_gpu`` is false.
+    those of the host, they stand for every GPU of their process and ``on_gpu`` is false. What a trace gives
+    once for each stream, the same name at the same time, is one step.
     """
     import pandas as pd
 
@@ -87,7 +88,7 @@ def annotated(capture: Capture) -> pd.DataFrame:
     device = frame[(frame["kind"] == "gpu_annotation") & frame["gpu"].notna()]
     on_gpu = not device.empty
     if on_gpu:
-        frame = device.astype({"gpu": int})
+        frame = _of_all_streams(device.astype({"gpu": int}))
     else:
         table = capture.dispatches.group_by(["process", "gpu"]).aggregate([]).to_pandas()
         frame = frame.drop(columns="gpu").merge(table, on="process")
@@ -98,6 +99,18 @@ def annotated(capture: Capture) -> pd.DataFrame:
     frame["on_gpu"] = on_gpu
     found: pd.DataFrame = frame[wanted].sort_values(["gpu", "start_ns"], kind="stable", ignore_index=True)
     return found
+
+
+def _of_all_streams(frame: pd.DataFrame) -> pd.DataFrame:
+    """Join annotations of one GPU that have the same name and overlap."""
+    frame = frame.sort_values(["gpu", "name", "start_ns"], kind="stable", ignore_index=True)
+    keys = ["gpu", "name"]
+    reach = frame.groupby(keys, sort=False)["end_ns"].cummax().groupby([frame["gpu"], frame["name"]]).shift()
+    step = (reach.isna() | (frame["start_ns"] >= reach)).cumsum()
+    joined: pd.DataFrame = frame.groupby(step, sort=False).agg(
+        {name: "max" if name == "end_ns" else "first" for name in frame.columns}
+    )
+    return joined
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import pytest
 
+from rocscope import pipeline
 from rocscope.analyzers.phases import ANALYZER
 from synthetic_capture import capture, row, study
 
@@ -32,6 +33,20 @@ def test_steps_are_summed_by_phase_and_family():
     assert decode.families[0]["time_s"] == pytest.approx(1.6e-6)
     assert decode.families[0]["us_per_token"] == pytest.approx(0.4)
     assert sum(each["time_frac"] for each in decode.families) == pytest.approx(1)
+
+
+def test_a_step_given_once_for_each_stream_is_one_step():
+    again = [span(DECODE, 10_500, 12_500), *SPANS]
+    _, found = run(ROWS, again)
+    assert (found["decode"].steps, found["decode"].tokens) == (2, 4)
+    assert found["decode"].time_s == pytest.approx(4.5e-6)
+
+
+def test_a_step_that_is_cut_in_two_is_in_no_phase():
+    made = capture(ROWS, spans=SPANS)
+    found = pipeline.analyze(made, between_s=(0.0, 20.5e-6))
+    assert {each.phase: each.steps for each in found.phases} == {"prefill": 1, "decode": 1}
+    assert pipeline.analyze(made, between_s=(10.0e-6, 10.1e-6)).phases == []
 
 
 def test_ranks_run_the_same_steps_and_are_averaged():

@@ -1,5 +1,6 @@
 import pytest
 
+from rocscope import pipeline
 from rocscope.analyzers import runner
 from rocscope.analyzers.families import ANALYZER as FAMILIES
 from rocscope.analyzers.integrity import ANALYZER as INTEGRITY
@@ -28,6 +29,14 @@ def test_the_window_that_was_asked_for_is_the_wall():
     assert run(capture(rows, window_ns=(0, 1000))).gpus[0].wall_s == pytest.approx(1e-6)
     assert run(capture(rows, window_ns=(120, 1000))).gpus[0].wall_s == pytest.approx(50e-9)
     assert run(capture(rows, window_ns=(0, 1000)), steps=(0, 1)).gpus[0].wall_s == pytest.approx(50e-9)
+
+
+def test_a_part_between_two_times_is_idle_where_nothing_ran_in_it():
+    rows = [row("a", at, 100) for at in (0, 1000, 1900)]
+    gpu = pipeline.analyze(capture(rows), between_s=(0.5e-6, 1.5e-6)).gpus[0]
+    assert gpu.wall_s == pytest.approx(1e-6) and gpu.idle_s == pytest.approx(0.9e-6)
+    gpu = pipeline.analyze(capture(rows), between_s=(1e-6, 9.0)).gpus[0]  # no longer than was recorded
+    assert gpu.wall_s == pytest.approx(1e-6) and gpu.busy_s == pytest.approx(0.2e-6)
 
 
 def test_an_extent_over_ranks_is_no_window():

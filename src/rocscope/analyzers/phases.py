@@ -28,6 +28,11 @@ class Phases:
         found = steps.annotated(study.capture)
         if found.empty or study.kernels.empty:
             return
+        window = study.capture.manifest.window_ns
+        if study.options.between_s and window:  # a step that is cut has not all its kernels
+            found = found[(found["start_ns"] >= window[0]) & (found["end_ns"] <= window[1])].copy()
+            if found.empty:
+                return
         if not found["on_gpu"].iloc[0]:
             study.warn(
                 "steps-from-host",

@@ -96,8 +96,8 @@ def _windows(study: Study) -> dict[int, _Window | None]:
         merged = intervals.clusters(start[here], end[here])
         first, last = int(merged.starts[0]), int(merged.ends[-1])
         inside = asked is not None and asked[0] <= first and last <= asked[1]
-        if asked is not None and inside:
-            first, last = asked
+        if asked is not None and (inside or study.options.between_s):
+            first, last = min(first, asked[0]), max(last, asked[1])
         gaps = merged.gaps_ns
         short = gaps[gaps <= line]
         found[int(each)] = _Window(
@@ -116,12 +116,12 @@ def _windows(study: Study) -> dict[int, _Window | None]:
 def _asked(study: Study) -> tuple[int, int] | None:
     """Return the window that was asked for, if it is more than the extent of the dispatches.
 
-    A window says nothing of a part that was selected afterwards.
+    A window says nothing of ranks or steps that were selected afterwards; ``--between`` names one itself.
     """
     options, window = study.options, study.capture.manifest.window_ns
     rows = study.capture.dispatches
     extent = (pc.min(rows["start_ns"]).as_py(), pc.max(rows["end_ns"]).as_py())
-    if window == extent or options.ranks or options.steps or options.between_s:
+    if window == extent or options.ranks or options.steps:
         return None
     return window
 
