@@ -58,6 +58,31 @@ MODEL_COLUMNS: Final = (  # what models.apply adds, a dispatch
     "flops_source",
     "flops_unit",  # key of Ceilings.flops_per_s: the pipe that does them
 )
+MEASURE_COLUMNS: Final = (  # what analyzers.counters and analyzers.occupancy add: a dispatch, NaN unknown
+    "read_bytes",  # device memory, both
+    "write_bytes",
+    "l2_bytes",
+    "l1_bytes",
+    "l2_hit_frac",
+    "l1_hit_frac",
+    "flops_measured",
+    "theoretical_occupancy_frac",
+    "achieved_occupancy_frac",
+    "valu_busy_frac",
+    "salu_busy_frac",
+    "mfma_busy_frac",
+    "issue_active_frac",
+    "mem_unit_busy_frac",
+    "mem_unit_stalled_frac",
+    "lds_conflict_frac",
+    "global_load_requests",
+    "global_load_sectors",  # of 32 bytes
+    "valu_insts",
+    "vmem_insts",
+    "waves",
+    "waves_per_cu",  # full waves of workgroups over the GPU, as --table has it; not resident waves
+    "workgroups",
+)
 
 
 @dataclass
