@@ -162,6 +162,27 @@ def test_one_rank_of_several_is_not_taken_for_the_whole_model(examples, captures
     assert "tp-unknown" in {each.code for each in pipeline.analyze(named, model=config).integrity.warnings}
 
 
+@pytest.mark.parametrize(
+    ("changes", "tp", "reason"),
+    [
+        ({}, None, None),
+        ({"intermediate_size": 14336}, None, "which no layer of the model has"),
+        ({}, 2, "which no layer of the model has"),
+        ({"quantization_config": None}, None, "the model has 16-bit weights"),
+    ],
+)
+def test_a_model_that_did_not_run_gives_no_shapes(captures, tmp_path, changes, tp, reason):
+    folder = captures / "h200_vllm"
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads((folder / "gptq8_config.json").read_text()) | changes))
+    found = pipeline.analyze(folder / "gptq8_graph.kineto.json.gz", model=config, tp=tp)
+    told = {each.code: each.message for each in found.integrity.warnings}
+    assert (reason is None) == ("model-mismatch" not in told)
+    assert reason is None or reason in told["model-mismatch"]
+    shapes = [each.problem_shape for each in found.kernels if "gptq_8bit" in each.kernel]
+    assert shapes and all((shape is None) == (reason is not None) for shape in shapes)
+
+
 def test_idle_gpus_of_the_node_do_not_split_the_model(examples):
     made = capture([row("k", 0, 10)], ranks=1)
     made.manifest.gpus += [Gpu(gpu=index, arch="gfx000", name="Paper") for index in (1, 2, 3)]

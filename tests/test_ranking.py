@@ -166,6 +166,11 @@ def test_nothing_to_rank():
     [
         ("gptq_gemm", "latency", "access pattern of name first"),
         ("gptq_gemm", "memory-bandwidth", "fewer bytes is what is left"),
+        ("gptq_gemm", "launch", "as short as a kernel can be"),
+        ("gptq_gemm", "compute", "arithmetic roof is near"),
+        ("gemm", "launch", "as short as a kernel can be"),
+        ("gemm", "balanced", "Both roofs are near"),
+        ("ssm", "latency", "Neither roof is near"),
         ("ssm", "parallelism", "Launch enough workgroups"),
         ("ssm", "unknown", "Collect counters"),
     ],

@@ -58,6 +58,7 @@ class GpuSpec(_Data):
     sgprs_per_simd: int | None = None
     lds_bytes_per_cu: int
     l2_bytes: int
+    memory_side_cache_bytes: int = 0  # between the L2 and memory (Infinity Cache); 0 where there is none
     l2_channels: int | None = None
     shader_engines: int | None = None
     memory_bytes: int

@@ -166,7 +166,12 @@ def analyze_capture(
     say("measuring")
     specs = _specs(capture, options)
     served, unused = _served(capture, options)
-    kernels = apply.apply(metrics.group(capture, names), specs, served)
+    kernels = metrics.group(capture, names)
+    if reason := apply.contradiction(kernels, served):
+        served = None
+        text = f"the model is not the one of this recording, or split otherwise (--tp): {reason}"
+        unused = Warned(code="model-mismatch", message=f"{text}; its shapes are not used")
+    kernels = apply.apply(kernels, specs, served)
 
     say("analysing")
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs)

@@ -207,7 +207,7 @@ def _unexplained(kernels: pd.DataFrame) -> list[NotEvaluated]:
             rule="target-unknown-bound",
             missing=f"bytes and FLOPs of {digits(share * 100)} % of kernel time; the largest part is "
             f"{kernel} ({family}), {percent(time / total)}",
-            collect_with=f"memory counters of {kernel} (`rocscope profile` with counters on), operator "
-            "shapes (torch profiler, record_shapes), or --model config.json",
+            collect_with="operator shapes (torch profiler, record_shapes) or --model config.json; where "
+            f"neither tells, read memory counters of {kernel} (FETCH_SIZE, WRITE_SIZE) beside this report",
         )
     ]

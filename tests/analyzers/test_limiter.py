@@ -49,6 +49,8 @@ def test_confidence():
     assert label(LITTLE)["confidence"] == "medium"
     assert label({"bytes": 7e6, "flops": 1e7})["confidence"] == "high"  # minima, and seven times the L2
     assert label({"bytes": 7e5, "flops": 0.0}, mean=1_000)["confidence"] == "medium"  # may sit in the L2
+    behind = SPEC.model_copy(update={"memory_side_cache_bytes": 8_000_000})
+    assert label({"bytes": 7e6, "flops": 1e7}, spec=behind)["confidence"] == "medium"  # may sit there
     assert label({"bytes": 5.9e6, "flops": 1e7})["confidence"] == "low"  # near the line
     assert label({"bytes": 1e6, "flops": 9e6})["confidence"] == "low"  # near the ridge
     assert label({"bytes": 1e6})["confidence"] == "low"
@@ -69,7 +71,7 @@ def test_the_evidence_says_figures_source_and_rule():
     assert lines == [
         "moves 5 MB a dispatch (modelled: by hand) in 10 µs mean: 500 GB/s, 50 % of the 1 TB/s of the Paper "
         "datasheet [roofline-memory]",
-        "does 10 MFLOP a dispatch (modelled: by hand): 10 % of the 10 TFLOP/s vector_fp16 of the Paper "
+        "does 10 MFLOP a dispatch (from the same): 10 % of the 10 TFLOP/s vector_fp16 of the Paper "
         "datasheet [roofline-compute]",
         "intensity 2 FLOP/B is below the ridge of 10 FLOP/B (vector_fp16 peak over memory bandwidth), so the "
         "memory roof lies above it [bound-ridge]",

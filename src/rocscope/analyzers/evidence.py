@@ -61,7 +61,7 @@ def _worked(row: Row, spec: GpuSpec) -> str:
     if np.isnan(row["flops"]) or row["flops"] == 0 or np.isnan(row["compute_frac"]):
         return ""
     return (
-        f"does {amount(row['flops'], 'FLOP')} a dispatch ({_origin(row, 'flops')}): "
+        f"does {amount(row['flops'], 'FLOP')} a dispatch ({_origin_of_flops(row)}): "
         f"{percent(row['compute_frac'])} of the {amount(row['peak_flops'], 'FLOP/s')} {row['flops_unit']} "
         f"of the {spec.name} datasheet [roofline-compute]"
     )
@@ -72,6 +72,12 @@ def _origin(row: Row, what: str) -> str:
     return (
         ": ".join(str(part) for part in (basis, source) if isinstance(part, str) and part) or "basis unknown"
     )
+
+
+def _origin_of_flops(row: Row) -> str:
+    """What bytes and FLOPs both come from is said once."""
+    told, before = (_origin(row, what) for what in ("flops", "bytes"))
+    return "from the same" if told == before else told
 
 
 def _bound(row: Row) -> str:
@@ -101,12 +107,12 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
     floor = spec.launch_floor_s
     texts = {
         "limiter-link": "waits for and moves data over a link between devices or to the host",
-        "limiter-balanced": f"both roofs are at or above {line} and within 10 points of each other",
-        "limiter-memory-roof": f"the memory roof is at or above the {line} line",
-        "limiter-compute-roof": f"the arithmetic roof is at or above the {line} line",
+        "limiter-balanced": f"at or above {line} of both roofs, its shares within 10 points of each other",
+        "limiter-memory-roof": f"at or above {line} of the memory roof",
+        "limiter-compute-roof": f"at or above {line} of the arithmetic roof",
         "limiter-launch-floor": f"its mean of {duration(row['mean_ns'])} is at the launch floor of "
         f"{duration(floor.value * 1e9) if floor else ''} of the {spec.name}",
-        "limiter-few-workgroups": f"{groups}: too few to keep all busy; both roofs are below {line}",
+        "limiter-few-workgroups": f"{groups}: too few to keep all busy; below {line} of both roofs",
         "limiter-starved": f"{groups} can reach {line} of neither roof, whatever they do",
         "limiter-below-all-roofs": f"below {line} of both roofs with enough workgroups "
         "(no counters: issue stalls, cache traffic and occupancy were not seen)",

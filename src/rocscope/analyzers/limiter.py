@@ -106,8 +106,8 @@ def _confidence(frame: pd.DataFrame, study: Study) -> NDArray[Any]:
     """How much the label may be leant on.
 
     ``high`` needs measured bytes, or modelled ones, which are minima, that prove the memory roof is reached
-    and do not fit into the L2. ``low`` is for a label near a line or near the ridge, from perturbed times,
-    or half known.
+    and do not fit into the caches before memory. ``low`` is for a label near a line or near the ridge, from
+    perturbed times, or half known.
     """
     lines = thresholds().verdict
     memory, compute = frame["bandwidth_frac"], frame["compute_frac"]
@@ -120,8 +120,8 @@ def _confidence(frame: pd.DataFrame, study: Study) -> NDArray[Any]:
         | (ridge_gap < lines.near_ridge_frac.value)
         | frame["perturbed"]
     )
-    l2 = _per_gpu(frame, study.specs, lambda spec: spec.l2_bytes)
-    proven = (frame["limiter"] == "memory-bandwidth") & (frame["bytes"] > 2 * l2)
+    cached = _per_gpu(frame, study.specs, lambda spec: spec.l2_bytes + spec.memory_side_cache_bytes)
+    proven = (frame["limiter"] == "memory-bandwidth") & (frame["bytes"] > 2 * cached)
     sure = known & ((frame["bytes_basis"] == "measured") | proven)
     return np.select([shaky | ~(known | decided), sure], ["low", "high"], default="medium").astype(object)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rocscope.hardware import GpuSpec
+from rocscope.models import gptq
 from rocscope.models.model import Dispatch, Estimate, Operand
 from rocscope.models.registry import shape_models
 from rocscope.models.served import ServedModel
@@ -86,7 +87,27 @@ def _estimate(
     models = [model for model in shape_models() if row["family"] in model.families]
     if not models:
         return _NOTHING
-    dispatch = Dispatch(
+    dispatch = _dispatch(row, specs)
+    answers = (model.estimate(dispatch, served) for model in models)
+    return next((answer for answer in answers if answer is not None), _NOTHING)
+
+
+def contradiction(kernels: pd.DataFrame, served: ServedModel | None) -> str | None:
+    """Say why ``kernels`` cannot be of the model ``served``, if any of them tells; the longest first.
+
+    A model that does not fit would give shapes that look certain and are wrong.
+    """
+    if served is None:
+        return None
+    rows = kernels[kernels["family"] == "gptq_gemm"]
+    for key in zip(*(_plain(rows[column]) for column in _KEY), strict=True):
+        if reason := gptq.contradiction(_dispatch(dict(zip(_KEY, key, strict=True)), {}), served):
+            return reason
+    return None
+
+
+def _dispatch(row: dict[str, Any], specs: Mapping[int, GpuSpec | None]) -> Dispatch:
+    return Dispatch(
         raw_name=row["raw_name"] or "",
         family=row["family"],
         subfamily=row["subfamily"] or "",
@@ -100,8 +121,6 @@ def _estimate(
         lds_bytes=None if row["lds_bytes"] is None else int(row["lds_bytes"]),
         gpu=specs.get(row["gpu"]),
     )
-    answers = (model.estimate(dispatch, served) for model in models)
-    return next((answer for answer in answers if answer is not None), _NOTHING)
 
 
 def _triple(row: dict[str, Any], what: str) -> tuple[int, int, int] | None:

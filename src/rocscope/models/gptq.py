@@ -86,6 +86,25 @@ def block_range(blocks: int, size: int) -> range:
     return range((blocks - 1) * size + 1, blocks * size + 1)
 
 
+def contradiction(dispatch: Dispatch, served: ServedModel) -> str | None:
+    """Say why a fused product cannot be one of ``served``: other bits, or no layer that fits its launch.
+
+    Models with experts, or with layers that are not known here, contradict nothing.
+    """
+    name = short_name(dispatch.raw_name)
+    kernel, ranges = _NAME.fullmatch(name), _ranges(dispatch)
+    if kernel is None or not served.linears_complete or served.experts:
+        return None
+    bits = served.quantization.bits if served.quantization else 16
+    if bits is not None and bits != int(kernel[1]):
+        return f"{name} ran, the model has {bits}-bit weights"
+    layers = [*served.linears, *([served.lm_head] if served.lm_head else [])]
+    if ranges is None or any(each.n in ranges[0] and each.k in ranges[1] for each in layers):
+        return None
+    n, k = ((each.start, each.stop - 1) for each in ranges)
+    return f"{name} ran with N of {n[0]} to {n[1]} and K of {k[0]} to {k[1]}, which no layer of the model has"
+
+
 @dataclass(frozen=True)
 class Weights:
     """One layer's packed weights, and how they were found."""
