@@ -183,6 +183,32 @@ def test_a_model_that_did_not_run_gives_no_shapes(captures, tmp_path, changes, t
     assert shapes and all((shape is None) == (reason is not None) for shape in shapes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "tp", "reason"),
+    [
+        ({"intermediate_size": 14336}, None, "ran with N of"),
+        ({}, 2, "ran with N of"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 8, "group_size": 128}}, None, "8-bit"),
+    ],
+)
+def test_a_decoder_of_another_model_gets_no_shapes(examples, tmp_path, changes, tp, reason):
+    folder = examples / "h200_decoder"
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads((folder / "w4_config.json").read_text()) | changes))
+    found = pipeline.analyze(folder / "kineto_strided_graph.json.gz", model=config, tp=tp)
+    told = {each.code: each.message for each in found.integrity.warnings}
+    assert reason in told["model-mismatch"]
+    assert not any(each.problem_shape for each in found.kernels)
+
+
+@pytest.mark.parametrize("name", ["rocprofv3/gpudiag_mi300x", "rocprofv3/llamacpp_gfx1151"])
+def test_passes_beside_the_timed_one_make_no_window(captures, name):
+    found = pipeline.analyze(captures / name)
+    assert "selection" not in {each.code for each in found.integrity.warnings}
+    assert found.gpus[0].idle_s is None
+    assert "one-long-pause" in {each.code for each in found.integrity.warnings}
+
+
 def test_idle_gpus_of_the_node_do_not_split_the_model(examples):
     made = capture([row("k", 0, 10)], ranks=1)
     made.manifest.gpus += [Gpu(gpu=index, arch="gfx000", name="Paper") for index in (1, 2, 3)]

@@ -63,7 +63,8 @@ def _by_rank(capture: Capture, ranks: tuple[int, ...]) -> Capture:
 
 
 def _asked_for(capture: Capture) -> Capture:
-    window, starts = capture.manifest.window_ns, capture.dispatches["start_ns"].drop_null()
+    window = capture.manifest.window_ns
+    starts = capture.dispatches["start_ns"].filter(pa.array(~_untimed(capture))).drop_null()
     if window is None or not len(starts):
         return capture
     inside = pc.and_(pc.greater_equal(starts, window[0]), pc.less_equal(starts, window[1]))

@@ -119,7 +119,7 @@ def _asked(study: Study) -> tuple[int, int] | None:
     A window says nothing of ranks or steps that were selected afterwards; ``--between`` names one itself.
     """
     options, window = study.options, study.capture.manifest.window_ns
-    rows = study.capture.dispatches
+    rows = metrics.timing(study.capture).rows
     extent = (pc.min(rows["start_ns"]).as_py(), pc.max(rows["end_ns"]).as_py())
     if window == extent or options.ranks or options.steps:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rocscope.hardware import GpuSpec
-from rocscope.models import gptq
+from rocscope.models import gptq, w4a16
 from rocscope.models.model import Dispatch, Estimate, Operand
 from rocscope.models.registry import shape_models
 from rocscope.models.served import ServedModel
@@ -22,6 +22,10 @@ _KEY: Final = (
     *("raw_name", "family", "subfamily", "kind", "grid_x", "grid_y", "grid_z"),
     *("workgroup_x", "workgroup_y", "workgroup_z", "operator", "operator_shapes", "copied_bytes"),
     *("lds_bytes", "gpu"),
+)
+_STEP: Final = (
+    *("step_tokens", "step_sequences", "step_context_tokens", "step_attended_pairs"),
+    *("step_phase", "step_context_source"),
 )
 _NOTHING: Final = Estimate()
 BASIS: Final = "modelled"
@@ -39,9 +43,10 @@ def apply(
 
     known: dict[tuple[Any, ...], Estimate] = {}
     found: list[Estimate] = []
-    for key in zip(*(_plain(kernels[column]) for column in _KEY), strict=True):
+    told = (*_KEY, *(name for name in _STEP if name in kernels.columns))
+    for key in zip(*(_plain(kernels[column]) for column in told), strict=True):
         if key not in known:
-            known[key] = _estimate(dict(zip(_KEY, key, strict=True)), specs, served)
+            known[key] = _estimate(dict(zip(told, key, strict=True)), specs, served)
         found.append(known[key])
     columns = {
         "problem_shape": _texts([each.problem_shape for each in found]),
@@ -101,7 +106,8 @@ def contradiction(kernels: pd.DataFrame, served: ServedModel | None) -> str | No
         return None
     rows = kernels[kernels["family"] == "gptq_gemm"]
     for key in zip(*(_plain(rows[column]) for column in _KEY), strict=True):
-        if reason := gptq.contradiction(_dispatch(dict(zip(_KEY, key, strict=True)), {}), served):
+        dispatch = _dispatch(dict(zip(_KEY, key, strict=True)), {})
+        if reason := gptq.contradiction(dispatch, served) or w4a16.contradiction(dispatch, served):
             return reason
     return None
 
@@ -120,6 +126,7 @@ def _dispatch(row: dict[str, Any], specs: Mapping[int, GpuSpec | None]) -> Dispa
         copied_bytes=row["copied_bytes"],
         lds_bytes=None if row["lds_bytes"] is None else int(row["lds_bytes"]),
         gpu=specs.get(row["gpu"]),
+        **{name: row.get(name) for name in _STEP},
     )
 
 

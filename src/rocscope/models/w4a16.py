@@ -45,6 +45,22 @@ class W4A16Model:
         return None
 
 
+def contradiction(dispatch: Dispatch, served: ServedModel) -> str | None:
+    """Say why a one-row product cannot be one of ``served``, as :func:`gptq.contradiction` does."""
+    name, grid = short_name(dispatch.raw_name), workgroups(dispatch)
+    if name not in _COLUMNS or grid is None or not served.linears_complete or served.experts:
+        return None
+    bits = served.quantization.bits if served.quantization else 16
+    if bits is not None and bits != _BITS:
+        return f"{name} ran, the model has {bits}-bit weights"
+    columns = _COLUMNS[name]
+    if any(-(-each.n // columns) == grid[0] for each in served.linears):
+        return None
+    least, most = (grid[0] - 1) * columns + 1, grid[0] * columns
+    span = str(most) if least == most else f"{least} to {most}"
+    return f"{name} ran with N of {span}, which no layer of the model has"
+
+
 def _tiles(m: int, n: int) -> tuple[int, int, int]:
     rows, columns = (32, 64) if m <= 32 else (64, 64) if m <= 64 else (128, 128)
     return -(-m // rows), -(-n // columns), 1
