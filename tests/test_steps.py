@@ -12,7 +12,11 @@ from synthetic_capture import capture, row
         ("execute_context_3(900)_generation_1(1)", steps.Step("mixed", 3, 900, 1, 1)),
         (
             "execute_8_context_0(sq0sk0sqsq0sqsk0)_generation_8(sq8sk329sqsq8sqsk329)",
-            steps.Step("decode", 0, 0, 8, 8, 329),
+            steps.Step("decode", 0, 0, 8, 8, 329, 329.0),
+        ),
+        (
+            "execute_9_context_1(sq7sk7sqsq49sqsk49)_generation_2(sq2sk30sqsq2sqsk30)",
+            steps.Step("mixed", 1, 7, 2, 2, 37, 58.0),
         ),
         ("ProfilerStep#12", steps.Step("step")),
         ("execute_context_0(0)_generation_0(0)", None),

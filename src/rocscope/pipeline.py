@@ -152,7 +152,7 @@ def analyze_capture(
     capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
 ) -> Analysis:
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
-    from rocscope import metrics, ranking, selection, taxonomy
+    from rocscope import metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
     from rocscope.models import apply
 
@@ -166,7 +166,7 @@ def analyze_capture(
     say("measuring")
     specs = _specs(capture, options)
     served, unused = _served(capture, options)
-    kernels = metrics.group(capture, names)
+    kernels = step_context.add(metrics.group(capture, names), capture)
     if reason := apply.contradiction(kernels, served):
         served = None
         text = f"the model is not the one of this recording, or split otherwise (--tp): {reason}"

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 Phase = Literal["prefill", "decode", "mixed", "step"]
 
-_PLAIN: Final = re.compile(r"execute_context_(\d+)\((\d+)\)_generation_(\d+)\((\d+)\)")
+_PLAIN: Final = re.compile(r"execute_context_(\d{1,12})\((\d{1,12})\)_generation_(\d{1,12})\((\d{1,12})\)")
 _DETAILED: Final = re.compile(
-    r"execute_\d+_context_(\d+)\(sq(\d+)sk(\d+)[^)]*\)_generation_(\d+)\(sq(\d+)sk(\d+)[^)]*\)"
+    r"execute_\d+_context_(\d{1,12})\(sq(\d{1,12})sk(\d{1,12})sqsq(\d{1,12})sqsk(\d{1,12})\)"
+    r"_generation_(\d{1,12})\(sq(\d{1,12})sk(\d{1,12})sqsq(\d{1,12})sqsk(\d{1,12})\)"
 )
 _PROFILER: Final = re.compile(r"ProfilerStep#?(\d+)")
 _MOST_ANCHORS: Final = 64  # kernels tried as the mark of a step
@@ -40,20 +41,29 @@ class Step:
     context_tokens: int | None = None  # of prompts, computed in this step
     generation_requests: int | None = None
     generation_tokens: int | None = None  # one a running request, more with speculation
-    generation_context: int | None = None  # sum over requests of tokens attended to; detailed form only
+    # of all requests, detailed form only:
+    attended_tokens: int | None = None  # sum of the tokens that lie in the cache after the step
+    attended_pairs: float | None = None  # sum of (new token, token it attends to), itself and earlier ones
 
 
 def parse(name: str) -> Step | None:
     """Read a step annotation of vLLM (both forms) or PyTorch; ``None`` for any other text or an empty step.
 
     vLLM writes ``execute_context_1(300)_generation_4(4)``: requests and, in brackets, tokens; with
-    ``detailed_trace_annotation`` the brackets hold sums of query (sq) and context lengths (sk).
+    ``detailed_trace_annotation`` the brackets hold sums over requests of the new tokens (sq), of all tokens
+    with the new ones (sk), and of their products: a request's pairs are q*k - q*(q - 1)/2.
     """
+    context, pairs = None, None
     if found := _PLAIN.match(name):
         requests, tokens, running, made = (int(part) for part in found.groups())
-        context: int | None = None
     elif found := _DETAILED.match(name):
-        requests, tokens, _, running, made, context = (int(part) for part in found.groups())
+        numbers = [int(part) for part in found.groups()]
+        (requests, tokens), (running, made) = numbers[0:2], numbers[5:7]
+        context = numbers[2] + numbers[7]
+        pairs = sum(
+            sqsk - (sqsq - sq) / 2
+            for sq, sqsq, sqsk in (numbers[1:2] + numbers[3:5], numbers[6:7] + numbers[8:10])
+        )
     elif _PROFILER.match(name):
         return Step("step")
     else:
@@ -61,21 +71,21 @@ def parse(name: str) -> Step | None:
     if not requests and not running:
         return None
     phase: Phase = "mixed" if requests and running else "prefill" if requests else "decode"
-    return Step(phase, requests, tokens, running, made, context)
+    return Step(phase, requests, tokens, running, made, context, pairs)
 
 
 def annotated(capture: Capture) -> pd.DataFrame:
     """Return the annotated steps of each GPU, sorted by (gpu, start).
 
-    Columns: gpu, name, start_ns, end_ns, phase, context_requests, context_tokens, generation_requests,
-    generation_tokens, on_gpu. Annotations on the GPU's own timeline are preferred; where there are only
-    those of the host, they stand for every GPU of their process and ``on_gpu`` is false. What a trace gives
-    once for each stream, the same name at the same time, is one step.
+    Columns: gpu, name, start_ns, end_ns, the fields of :class:`Step`, on_gpu. Annotations on the GPU's own
+    timeline are preferred; where there are only those of the host, they stand for every GPU of their process
+    and ``on_gpu`` is false. What a trace gives once for each stream, the same name at the same time, is one
+    step.
     """
     import pandas as pd
 
     wanted = ["gpu", "name", "start_ns", "end_ns", "phase", "context_requests", "context_tokens"]
-    wanted += ["generation_requests", "generation_tokens", "on_gpu"]
+    wanted += ["generation_requests", "generation_tokens", "attended_tokens", "attended_pairs", "on_gpu"]
     spans = capture.spans
     spans = spans.filter(columns.holds(spans["kind"], lambda kind: kind in ("annotation", "gpu_annotation")))
     steps = {name: parse(name) for name in pc.unique(spans["name"]).to_pylist()}
@@ -94,7 +104,7 @@ def annotated(capture: Capture) -> pd.DataFrame:
         frame = frame.drop(columns="gpu").merge(table, on="process")
     if any(known[name].phase != "step" for name in frame["name"].unique()):
         frame = frame[[known[name].phase != "step" for name in frame["name"]]]  # vLLM's own say more
-    for field in ("phase", "context_requests", "context_tokens", "generation_requests", "generation_tokens"):
+    for field in wanted[4:-1]:
         frame[field] = [getattr(known[name], field) for name in frame["name"]]
     frame["on_gpu"] = on_gpu
     found: pd.DataFrame = frame[wanted].sort_values(["gpu", "start_ns"], kind="stable", ignore_index=True)

@@ -34,6 +34,13 @@ class Dispatch:
     copied_bytes: float | None
     lds_bytes: int | None
     gpu: GpuSpec | None
+    # of the engine step, means over the dispatches of a row (rocscope.step_context):
+    step_tokens: float | None = None
+    step_sequences: float | None = None
+    step_context_tokens: float | None = None
+    step_attended_pairs: float | None = None
+    step_phase: str | None = None
+    step_context_source: str | None = None
 
 
 @dataclass(frozen=True)
