@@ -6,6 +6,7 @@ and are said to be perturbed. Barrier rows are waiting, not work, and are in no 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,9 +100,14 @@ def _one_run(table: pa.Table, passes: list[int]) -> bool:
     return int(pc.max(keys["pass_count_distinct"]).as_py()) == 1
 
 
-def group(capture: Capture, names: pd.DataFrame | None = None) -> pd.DataFrame:
+def group(
+    capture: Capture,
+    names: pd.DataFrame | None = None,
+    placed: Mapping[str, tuple[Ints, NDArray[Any]]] | None = None,
+) -> pd.DataFrame:
     """Return one row for each (gpu, kind, raw kernel, grid, workgroup, operand shapes).
 
+    What ``placed`` names (:func:`rocscope.models.sequence.place`) keeps rows apart too, and is a column each.
     The columns are ``study.GROUP_COLUMNS`` and ``exposed_ns``, the time in which no other group ran on that
     GPU (NaN where starts are not recorded). ``names`` is what ``taxonomy.classify`` says of
     :func:`kernel_names`; without it every family is ``other``. A group's ``time_ns`` is the sum over its
@@ -115,6 +121,7 @@ def group(capture: Capture, names: pd.DataFrame | None = None) -> pd.DataFrame:
     ids, size = columns.identify(
         [columns.ints(table["gpu"]), *(codes[n][0] for n in ("kind", "kernel", "operator_shapes"))]
         + [columns.ints(table[name]) for name in SHAPE]
+        + [each for each, _ in (placed or {}).values()]
     )
     first = columns.first_rows(ids, size)
     frame: dict[str, Any] = {name: columns.ints(table[name])[first] for name in ("gpu", "process")}
@@ -125,11 +132,13 @@ def group(capture: Capture, names: pd.DataFrame | None = None) -> pd.DataFrame:
         frame[name] = columns.known(table[name], ids, size)
     frame |= _times(table, ids, size)
     frame["copied_bytes"] = columns.mean(table["copied_bytes"], ids, size)
+    for name, told in (placed or {}).items():
+        frame[name] = pd.Series(columns.lookup(told, first), dtype=object)
     result = pd.DataFrame(frame)
     _name(result, names)
     return result.sort_values(
         ["gpu", "time_ns", "raw_name"], ascending=[True, False, True], kind="stable", ignore_index=True
-    )[list(_COLUMNS)]
+    )[[*_COLUMNS, *(placed or ())]]
 
 
 _COLUMNS: Final = (

@@ -27,6 +27,7 @@ _STEP: Final = (
     *("step_tokens", "step_sequences", "step_context_tokens", "step_attended_pairs"),
     *("step_phase", "step_context_source"),
 )
+_LAYER: Final = ("layer", "layer_m", "layer_parts")
 _NOTHING: Final = Estimate()
 BASIS: Final = "modelled"
 
@@ -43,7 +44,7 @@ def apply(
 
     known: dict[tuple[Any, ...], Estimate] = {}
     found: list[Estimate] = []
-    told = (*_KEY, *(name for name in _STEP if name in kernels.columns))
+    told = (*_KEY, *(name for name in (*_STEP, *_LAYER) if name in kernels.columns))
     for key in zip(*(_plain(kernels[column]) for column in told), strict=True):
         if key not in known:
             known[key] = _estimate(dict(zip(told, key, strict=True)), specs, served)
@@ -92,7 +93,7 @@ def _estimate(
     models = [model for model in shape_models() if row["family"] in model.families]
     if not models:
         return _NOTHING
-    dispatch = _dispatch(row, specs)
+    dispatch = _dispatch(row, specs, served)
     answers = (model.estimate(dispatch, served) for model in models)
     return next((answer for answer in answers if answer is not None), _NOTHING)
 
@@ -112,7 +113,10 @@ def contradiction(kernels: pd.DataFrame, served: ServedModel | None) -> str | No
     return None
 
 
-def _dispatch(row: dict[str, Any], specs: Mapping[int, GpuSpec | None]) -> Dispatch:
+def _dispatch(
+    row: dict[str, Any], specs: Mapping[int, GpuSpec | None], served: ServedModel | None = None
+) -> Dispatch:
+    rows, parts = row.get("layer_m"), row.get("layer_parts")
     return Dispatch(
         raw_name=row["raw_name"] or "",
         family=row["family"],
@@ -127,6 +131,9 @@ def _dispatch(row: dict[str, Any], specs: Mapping[int, GpuSpec | None]) -> Dispa
         lds_bytes=None if row["lds_bytes"] is None else int(row["lds_bytes"]),
         gpu=specs.get(row["gpu"]),
         **{name: row.get(name) for name in _STEP},
+        layer=served.layer(row["layer"]) if served and row.get("layer") else None,
+        layer_m=None if rows is None else int(rows),
+        layer_parts=None if parts is None else int(parts),
     )
 
 

@@ -1,6 +1,8 @@
-"""Dense matrix products, from the shapes of the operator that launched them.
+"""Dense matrix products, from the operator that launched them or from their place in the order of a step.
 
-Which unit does the work is read off the kernel's name; where it does not say, FLOPs are given without one.
+The second way also covers the kernel that adds up split-K's partial sums (32 bit, in the workspaces of
+cuBLASLt and Tensile): it belongs to the product before it. Which unit does the work is read off the kernel's
+name; where it does not say, FLOPs are given without one.
 """
 
 from __future__ import annotations
@@ -10,14 +12,30 @@ import re
 from typing import Final
 
 from rocscope.kernel_names import short_name
+from rocscope.models import skinny
 from rocscope.models.gptq import OPERATOR
 from rocscope.models.model import Dispatch, Estimate, Operand
-from rocscope.models.served import ServedModel
-from rocscope.models.shapes import dtype_of, element_bytes, gemm_shape
+from rocscope.models.served import Linear, ServedModel
+from rocscope.models.shapes import SERVED_DTYPES, by_place, dtype_of, element_bytes, gemm_shape
 
 _PART_OF_ONE: Final = re.compile(r"^splitKreduce|^Cijk_[SD]_|PostGSU|^reduce_1Block|^dot_kernel|batched_ptrs")
 """Kernels that share a product with another kernel of the same operator."""
 _MATRIX: Final = re.compile(r"^nvjet_|^sm[89]\d_xmma_gemm|^Cijk_\w*_MI\d+x\d+|^Custom_Cijk_\w*_MI\d+x\d+")
+_ADDS_UP: Final = re.compile(r"^splitKreduce|PostGSU|^reduce_1Block")
+_TEMPLATE: Final = re.compile(
+    r"(?:LLGemm1_kernel|wvSplitK_hf\w*|rocblas_\w*gem[mv]\w*)<(?:\w+,\s*)*?(__half|c10::Half|half|_Float16"
+    r"|c10::BFloat16|__hip_bfloat16)\b"
+)
+_NAMED_DTYPES: Final[tuple[tuple[re.Pattern[str], dict[str, str]], ...]] = (
+    (re.compile(r"^(?:Custom_)?Cijk_[A-Za-z]+_[A-Za-z]+_([HB])(?:[HBS]|_)"), {"H": "fp16", "B": "bf16"}),
+    (re.compile(r"^nvjet_sm\d+_([a-z])[a-z]{2}_"), {"h": "fp16", "t": "bf16"}),
+    (re.compile(r"_xmma_gemm_((?:bf|f)16)"), {"f16": "fp16", "bf16": "bf16"}),
+    (
+        _TEMPLATE,
+        dict.fromkeys(("__half", "c10::Half", "half", "_Float16"), "fp16")
+        | dict.fromkeys(("c10::BFloat16", "__hip_bfloat16"), "bf16"),
+    ),
+)
 _OPERANDS: Final = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1), "aten::linear": (0, 1)}
 
 
@@ -25,7 +43,7 @@ class GemmModel:
     """[M, K] times [K, N]: each matrix once, 2*M*N*K operations, batches likewise."""
 
     name = "gemm"
-    help = "dense products with recorded operator shapes"
+    help = "dense products: shapes from the operator, or from the order of a step and the served model"
     families = ("gemm",)
 
     def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
@@ -33,6 +51,8 @@ class GemmModel:
         name = short_name(dispatch.raw_name)
         if OPERATOR.match(dispatch.operator or "") and not _PART_OF_ONE.search(name):
             return _after_reconstruct(dispatch, name)
+        if dispatch.operator is None and dispatch.layer is not None:
+            return _placed(dispatch, served, dispatch.layer, name)
         places = _OPERANDS.get(dispatch.operator or "")
         if places is None or _PART_OF_ONE.search(name) or len(dispatch.operands) <= places[1]:
             return None
@@ -42,6 +62,54 @@ class GemmModel:
         if found is None or dtype is None or size is None or dtype_of(b) != dtype:
             return None
         return _estimate(dispatch, name, found, dtype, size)
+
+
+def operator_product(dispatch: Dispatch) -> tuple[int, int] | None:
+    """Return N and K as the operator's operands say, ``None`` where there is none or it is another."""
+    if OPERATOR.match(dispatch.operator or "") and len(dispatch.operands) > 3:
+        a, packed = dispatch.operands[:2]
+        return (packed.dims[1], a.dims[1]) if len(a.dims) == len(packed.dims) == 2 else None
+    places = _OPERANDS.get(dispatch.operator or "")
+    if places is None or len(dispatch.operands) <= places[1]:
+        return None
+    a, b = (dispatch.operands[place] for place in places)
+    found = _sizes(a, b, transposed=dispatch.operator == "aten::linear")
+    return found[2:] if found and found[0] == 1 else None
+
+
+def _placed(dispatch: Dispatch, served: ServedModel | None, layer: Linear, name: str) -> Estimate | None:
+    """A product of 16-bit weights by the kernel's name, of the layer whose place it has."""
+    dtype = SERVED_DTYPES.get(served.dtype or "") if served else None
+    m, parts = skinny.rows_of(dispatch) or dispatch.layer_m, dispatch.layer_parts or 1
+    if dtype not in ("fp16", "bf16") or m is None or dispatch.layer_m not in (None, m):
+        return None
+    n, k = layer.n, layer.k
+    how = f"M={m} by the step's other launches, N={n}, K={k} ({by_place(layer)})"
+    if _ADDS_UP.search(name):
+        if parts == 1:
+            return None
+        size = m * n * (4.0 * parts + 2)
+        source = f"{how}: {parts} partial sums of 32 bit read, 16 bit written"
+        return Estimate(size, float(parts * m * n), "vector_fp32", None, source)
+    if _dtype_of_name(dispatch.raw_name, name) != dtype:
+        return None
+    out = m * n * (2.0 if parts == 1 else 4.0 * parts)
+    split = "" if parts == 1 else f", {parts} partial sums of 32 bit out"
+    return Estimate(
+        bytes=2.0 * (m * k + k * n) + out,
+        flops=2.0 * m * n * k,
+        flops_unit=f"matrix_{dtype}" if _MATRIX.search(name) else skinny.unit(dispatch, dtype),
+        problem_shape=gemm_shape(m, n, k, dtype),
+        source=f"{how}; each matrix once{split}",
+    )
+
+
+def _dtype_of_name(raw_name: str, name: str) -> str | None:
+    """Return the dtype of both factors as the kernel's name has it, ``None`` where it does not say."""
+    for pattern, dtypes in _NAMED_DTYPES:
+        if found := pattern.search(raw_name if pattern is _TEMPLATE else name):
+            return dtypes.get(found[1])
+    return None
 
 
 def _after_reconstruct(dispatch: Dispatch, name: str) -> Estimate | None:

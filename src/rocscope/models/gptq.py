@@ -14,8 +14,15 @@ from typing import Final
 
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
-from rocscope.models.served import ServedModel
-from rocscope.models.shapes import dtype_of, gemm_shape, packed_gemm_bytes, template_numbers, workgroups
+from rocscope.models.served import Linear, ServedModel
+from rocscope.models.shapes import (
+    by_place,
+    dtype_of,
+    gemm_shape,
+    packed_gemm_bytes,
+    template_numbers,
+    workgroups,
+)
 
 _NAME: Final = re.compile(r"gemm_half_q_half_gptq_([2348])bit_kernel")
 _COLUMNS_A_THREAD: Final = 4
@@ -43,7 +50,7 @@ class GptqModel:
             return None
         bits = int(kernel[1])
         rows = _rows(dispatch, name)
-        ranges = _ranges(dispatch)
+        ranges = launch_ranges(dispatch)
         if rows is None or ranges is None:
             return None
         found = weights(dispatch, served, bits, ranges)
@@ -56,9 +63,16 @@ class GptqModel:
             flops=2.0 * rows * n * k,
             flops_unit="vector_fp16",
             problem_shape=gemm_shape(rows, n, k, "fp16", group_size=found.group_size, bits=bits),
-            source=f"M={rows} by the launch, N={n}, K={k} ({found.how}); {bits}-bit weights, scales, zeros "
-            f"of {groups} groups, activations in and out, each once",
+            source=f"M={rows} by the launch{_of_more(dispatch, rows)}, N={n}, K={k} ({found.how}); "
+            f"{bits}-bit weights, scales, zeros of {groups} groups, activations in and out, each once",
         )
+
+
+def _of_more(dispatch: Dispatch, rows: int) -> str:
+    """Say where a product was split over two dispatches: multiples of eight rows, and the remainder."""
+    total = dispatch.layer_m or 0
+    split = total > _MOST_ROWS and total % _MOST_ROWS and rows in (total % _MOST_ROWS, total // 8 * 8)
+    return f" (of {total}: the other {total - rows} in a dispatch of their own)" if split else ""
 
 
 def _rows(dispatch: Dispatch, name: str) -> int | None:
@@ -70,7 +84,7 @@ def _rows(dispatch: Dispatch, name: str) -> int | None:
     return grid[1] * numbers[1]
 
 
-def _ranges(dispatch: Dispatch) -> tuple[range, range] | None:
+def launch_ranges(dispatch: Dispatch) -> tuple[range, range] | None:
     """Return where N and K lie."""
     grid = workgroups(dispatch)
     if grid is None or dispatch.workgroup is None:
@@ -92,7 +106,7 @@ def contradiction(dispatch: Dispatch, served: ServedModel) -> str | None:
     Models with experts, or with layers that are not known here, contradict nothing.
     """
     name = short_name(dispatch.raw_name)
-    kernel, ranges = _NAME.fullmatch(name), _ranges(dispatch)
+    kernel, ranges = _NAME.fullmatch(name), launch_ranges(dispatch)
     if kernel is None or not served.linears_complete or served.experts:
         return None
     bits = served.quantization.bits if served.quantization else 16
@@ -121,7 +135,15 @@ def weights(
     dispatch: Dispatch, served: ServedModel | None, bits: int, ranges: tuple[range, range]
 ) -> Weights | None:
     """Return the weights with N and K in ``ranges``: the operator's, else the served model's only one."""
-    return _from_operator(dispatch, bits, ranges) or _from_served(served, bits, ranges)
+    return _from_operator(dispatch, bits, ranges) or _from_served(served, bits, ranges, dispatch.layer)
+
+
+def operator_rows(dispatch: Dispatch) -> int | None:
+    """Return M of the operator ``gptq_gemm(a, ..)``, whose dispatches may be several."""
+    if not OPERATOR.match(dispatch.operator or "") or not dispatch.operands:
+        return None
+    dims = dispatch.operands[0].dims
+    return dims[0] if len(dims) == 2 and dims[0] else None
 
 
 def _from_operator(dispatch: Dispatch, bits: int, ranges: tuple[range, range]) -> Weights | None:
@@ -140,17 +162,21 @@ def _from_operator(dispatch: Dispatch, bits: int, ranges: tuple[range, range]) -
     return Weights(n, k, groups, -(-k // groups), act_order, f"shapes of {dispatch.operator}")
 
 
-def _from_served(served: ServedModel | None, bits: int, ranges: tuple[range, range]) -> Weights | None:
+def _from_served(
+    served: ServedModel | None, bits: int, ranges: tuple[range, range], placed: Linear | None
+) -> Weights | None:
     quantization = served.quantization if served else None
     if served is None or quantization is None or not served.linears_complete or quantization.bits != bits:
         return None
-    fits = [each for each in served.linears if each.n in ranges[0] and each.k in ranges[1]]
+    layers = (placed,) if placed else served.linears
+    fits = [each for each in layers if each.n in ranges[0] and each.k in ranges[1]]
     groups = quantization.groups(fits[0].k) if fits else None
     if groups is None or len({(each.n, each.k) for each in fits}) != 1:
         return None
     layer = fits[0]
     size = quantization.group_size or 0
     how = f"the only layer of the served model that fits: {layer.name}"
+    how = by_place(layer) if placed else how
     return Weights(layer.n, layer.k, groups, size if size > 0 else layer.k, quantization.act_order, how)
 
 

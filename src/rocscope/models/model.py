@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from rocscope.hardware import GpuSpec
-from rocscope.models.served import ServedModel
+from rocscope.models.served import Linear, ServedModel
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Dispatch:
     step_attended_pairs: float | None = None
     step_phase: str | None = None
     step_context_source: str | None = None
+    # of a product, from its place in the order of a step (rocscope.models.sequence):
+    layer: Linear | None = None
+    layer_m: int | None = None  # rows of the whole product, which may be split over dispatches
+    layer_parts: int | None = None  # partial sums of split-K
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ _NAME: Final = re.compile(r"reconstruct_exllama_([2348])bit_kernel")
 
 
 class ReconstructModel:
-    """Packed weights, scales and zeros read, K*N halves written; two operations a weight."""
+    """Packed weights, scales and zeros read, K*N halves written; two operations a weight.
+
+    With the dense product that follows it is one quantised product, so its M is told too where it is known.
+    """
 
     name = "reconstruct"
     help = "GPTQ weights written out as 16 bit: N and K from the launch and the operator or the served model"
@@ -27,24 +30,34 @@ class ReconstructModel:
 
     def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
         """Return bytes and FLOPs where N, K and the groups are certain."""
-        kernel = _NAME.fullmatch(short_name(dispatch.raw_name))
-        grid = workgroups(dispatch)
-        if kernel is None or grid is None or dispatch.workgroup is None or grid[2] != 1:
+        kernel, within = _NAME.fullmatch(short_name(dispatch.raw_name)), ranges(dispatch)
+        if kernel is None or within is None:
             return None
-        bits, block = int(kernel[1]), dispatch.workgroup[0]
-        ranges = (gptq.block_range(grid[0], block), gptq.block_range(grid[1], block))
-        found = gptq.weights(dispatch, served, bits, ranges)
+        bits = int(kernel[1])
+        found = gptq.weights(dispatch, served, bits, within)
         if found is None:
             return None
         n, k, groups = found.n, found.k, found.groups
         order = 4 * k if found.act_order else 0
+        m = gptq.operator_rows(dispatch) or dispatch.layer_m
+        shape = {"n": n, "k": k, "dtype": "fp16", "group_size": found.group_size, "bits": bits}
         return Estimate(
             bytes=k * n * bits / 8 + 2 * groups * n + groups * n * bits / 8 + 2 * k * n + order,
             flops=2.0 * n * k,
             flops_unit="vector_fp16",
-            problem_shape={"n": n, "k": k, "dtype": "fp16", "group_size": found.group_size, "bits": bits},
-            source=f"N={n}, K={k} ({found.how}): {bits}-bit weights of {groups} groups read, halves written",
+            problem_shape=({"m": m} if m else {}) | shape,
+            source=f"N={n}, K={k} ({found.how}): {bits}-bit weights of {groups} groups read, halves written; "
+            "the dense product that follows is the other part of this GPTQ product",
         )
+
+
+def ranges(dispatch: Dispatch) -> tuple[range, range] | None:
+    """Return where N and K lie, ``None`` for other kernels."""
+    kernel, grid = _NAME.fullmatch(short_name(dispatch.raw_name)), workgroups(dispatch)
+    if kernel is None or grid is None or dispatch.workgroup is None or grid[2] != 1:
+        return None
+    block = dispatch.workgroup[0]
+    return gptq.block_range(grid[0], block), gptq.block_range(grid[1], block)
 
 
 MODEL = ReconstructModel()

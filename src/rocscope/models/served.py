@@ -227,6 +227,22 @@ class ServedModel:
         padded = -(-self.vocab_size // _VOCABULARY_PADDING) * _VOCABULARY_PADDING
         return Linear("lm_head", padded // self.tp, self.hidden_size)
 
+    def layer(self, name: str) -> Linear | None:
+        """Return the layer called ``name`` (or "name/other", of one shape): a linear, the head, the experts.
+
+        ``router`` chooses experts; ``experts_gate_up`` and ``experts_down`` are the products of one expert.
+        """
+        wanted, experts = name.partition("/")[0], []
+        if self.experts and (size := self.moe_intermediate_size or self.intermediate_size):
+            part = size // self.tp
+            experts = [
+                Linear("router", self.experts, self.hidden_size),
+                Linear("experts_gate_up", 2 * part, self.hidden_size),
+                Linear("experts_down", self.hidden_size, part),
+            ]
+        head = [self.lm_head] if self.lm_head else []
+        return next((each for each in (*self.linears, *head, *experts) if each.name == wanted), None)
+
 
 def _read(source: Path | str | dict[str, Any]) -> tuple[dict[str, Any], str]:
     if isinstance(source, dict):

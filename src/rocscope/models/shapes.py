@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from rocscope.models.model import Dispatch, Operand
+from rocscope.models.served import Linear
 
 DTYPES: Final = {  # as torch's profiler and C++ names write them: (name of ours, bytes of an element)
     "c10::Half": ("fp16", 2),
@@ -116,3 +117,8 @@ def packed_gemm_bytes(
     """
     zeros = bits if zero_bits is None else zero_bits
     return k * n * bits / 8 + 2 * groups * n + groups * n * zeros / 8 + 2 * m * k + m * n * out_bytes
+
+
+def by_place(layer: Linear) -> str:
+    """Say how a layer was found that no launch and no operator tells."""
+    return f"{layer.name} by its place in the order of every step's products [layer-order]"
