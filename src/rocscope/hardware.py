@@ -55,8 +55,11 @@ class GpuSpec(_Data):
     agprs_per_simd: int = 0  # separate accumulation file; 0 where there is none or it is unified
     unified_vgprs: bool = False  # architectural and accumulation registers share one file
     vgpr_granule: int
-    sgprs_per_simd: int | None = None
+    sgprs_per_simd: int | None = None  # None where scalar registers never limit
+    sgpr_granule: int = 16
     lds_bytes_per_cu: int
+    lds_granule_bytes: int = 512  # a workgroup's share is rounded up to it
+    lds_reserved_bytes: int = 0  # that the system takes of each workgroup's
     l2_bytes: int
     memory_side_cache_bytes: int = 0  # between the L2 and memory (Infinity Cache); 0 where there is none
     l2_channels: int | None = None

@@ -42,7 +42,8 @@ class Limiter:
     def run(self, study: Study) -> None:
         """Decide by the first rule that holds; ``unknown`` where none does."""
         frame = study.kernels
-        frame["workgroups"] = workgroups(frame)
+        launched = workgroups(frame)  # where a table gives them without a grid they are there already
+        frame["workgroups"] = frame["workgroups"].fillna(launched) if "workgroups" in frame else launched
         names, rules = _decide(frame, study.specs)
         frame["limiter"], frame["limiter_rule"] = names, rules
         frame["confidence"] = _confidence(frame, study)

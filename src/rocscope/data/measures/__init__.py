@@ -1,0 +1,1 @@
+"""Formulas from hardware counters to measures, one file a group of tools or architectures."""
