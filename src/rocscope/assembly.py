@@ -148,6 +148,7 @@ def _kernel(row: dict[Any, Any], total: float) -> KernelFinding:
         evidence=row["evidence"],
         headroom_s=_seconds(row["headroom_ns"]),
         exposed_s=_seconds(row["exposed_ns"]),
+        case=row["case"],
     )
 
 

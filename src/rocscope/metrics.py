@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 SHAPE: Final = ("grid_x", "grid_y", "grid_z", "workgroup_x", "workgroup_y", "workgroup_z")
 RESOURCES: Final = ("wave_size", "lds_bytes", "scratch_bytes", "vgprs", "agprs", "sgprs")
 COPIES: Final = ("memcpy", "memset")
+TABLE: Final = "table"  # profiler of a capture that a table of measurements made
+_TEXTS: Final = ("kind", "kernel", "operator_shapes")
+_GIVEN: Final = ("case", "given_family", "given_flops_unit")
 
 
 @dataclass(frozen=True)
@@ -108,26 +111,31 @@ def group(
     """Return one row for each (gpu, kind, raw kernel, grid, workgroup, operand shapes).
 
     What ``placed`` names (:func:`rocscope.models.sequence.place`) keeps rows apart too, and is a column each.
-    The columns are ``study.GROUP_COLUMNS`` and ``exposed_ns``, the time in which no other group ran on that
-    GPU (NaN where starts are not recorded). ``names`` is what ``taxonomy.classify`` says of
-    :func:`kernel_names`; without it every family is ``other``. A group's ``time_ns`` is the sum over its
-    timed dispatches; percentiles interpolate linearly, and are NaN for groups of aggregated rows. The order
-    is by GPU, then time, longest first.
+    Rows of a table of measurements stay apart. The columns are ``study.GROUP_COLUMNS`` and ``exposed_ns``,
+    the time in which no other group ran on that GPU (NaN where starts are not recorded). ``names`` is what
+    ``taxonomy.classify`` says of :func:`kernel_names`; without it every family is ``other``. A group's
+    ``time_ns`` is the sum over its timed dispatches; percentiles interpolate linearly, and are NaN for
+    groups of aggregated rows. The order is by GPU, then time, longest first.
     """
     import pandas as pd
 
     table = timing(capture).rows.unify_dictionaries()
-    codes = {name: columns.text(table[name]) for name in ("kind", "kernel", "operator", "operator_shapes")}
+    codes = {name: columns.text(table[name]) for name in (*_TEXTS, "operator", *_GIVEN)}
+    apart = ["dispatch_id"] if tabled(capture) else []
     ids, size = columns.identify(
-        [columns.ints(table["gpu"]), *(codes[n][0] for n in ("kind", "kernel", "operator_shapes"))]
-        + [columns.ints(table[name]) for name in SHAPE]
+        [columns.ints(table["gpu"]), *(codes[name][0] for name in _TEXTS)]
         + [each for each, _ in (placed or {}).values()]
+        + [columns.ints(table[name]) for name in (*SHAPE, *apart)]
     )
     first = columns.first_rows(ids, size)
     frame: dict[str, Any] = {name: columns.ints(table[name])[first] for name in ("gpu", "process")}
     for name, column in (("kind", "kind"), ("raw_name", "kernel"), ("operator_shapes", "operator_shapes")):
         frame[name] = pd.Series(columns.lookup(codes[column], first), dtype=object)
     frame["operator"] = pd.Series(columns.sole(codes["operator"], ids, size, first), dtype=object)
+    for name in _GIVEN:
+        frame[name] = pd.Series(columns.lookup(codes[name], first), dtype=object)
+    # the one dispatch that a row of a table stands for; its counters are found by it
+    frame["dispatch_id"] = columns.ints(table["dispatch_id"])[first] if apart else -1
     for name in (*SHAPE, *RESOURCES):
         frame[name] = columns.known(table[name], ids, size)
     frame |= _times(table, ids, size)
@@ -144,7 +152,7 @@ def group(
 _COLUMNS: Final = (
     *("gpu", "process", "kind", "raw_name", "kernel", "family", "subfamily"),
     *SHAPE,
-    *("operator", "operator_shapes"),
+    *("operator", "operator_shapes", *_GIVEN, "dispatch_id"),
     *RESOURCES,
     *(
         "copied_bytes",
@@ -158,6 +166,11 @@ _COLUMNS: Final = (
         "exposed_ns",
     ),
 )
+
+
+def tabled(capture: Capture) -> bool:
+    """Return whether each row of the dispatches is a measurement of its own, never to be pooled."""
+    return capture.manifest.profiler == TABLE
 
 
 def kernel_names(capture: Capture) -> list[str]:
@@ -179,6 +192,8 @@ def _name(frame: pd.DataFrame, names: pd.DataFrame | None) -> None:
         frame["subfamily"] = subfamily.where(subfamily.notna(), None)
     copies = frame["kind"].isin(COPIES) & (frame["family"] == "other")
     frame.loc[copies, "family"] = "memcpy"
+    given = frame["given_family"].notna()
+    frame.loc[given, "family"] = frame.loc[given, "given_family"]
     for column in ("kernel", "family", "subfamily"):
         frame[column] = pd.Series(frame[column], dtype=object)
 

@@ -31,6 +31,7 @@ __all__ = [
     "analyze_capture",
     "compare",
     "load",
+    "load_table",
     "profile",
     "write_reports",
 ]
@@ -133,6 +134,16 @@ def load(*paths: str | os.PathLike[str], progress: Progress | None = None) -> Ca
     return discovery.load([Path(path) for path in paths], progress=progress)
 
 
+def load_table(path: str | os.PathLike[str]) -> Capture:
+    """Read a CSV of kernels measured elsewhere, one row a kernel and launch shape, into a capture.
+
+    See :mod:`rocscope.collectors.table` for its columns. Raises :class:`rocscope.errors.InputError`.
+    """
+    from rocscope.collectors import table
+
+    return table.load(Path(path))
+
+
 def analyze(
     *recording: str | os.PathLike[str] | Capture,
     options: AnalyzeOptions | None = None,
@@ -154,7 +165,7 @@ def analyze_capture(
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
     from rocscope import metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
-    from rocscope.models import apply, sequence
+    from rocscope.models import apply
 
     say = progress or (lambda _: None)
     options = options or AnalyzeOptions()
@@ -166,14 +177,12 @@ def analyze_capture(
     say("measuring")
     specs = _specs(capture, options)
     served, unused = _served(capture, options)
-    kernels = metrics.group(capture, names)
+    kernels = step_context.add(metrics.group(capture, names), capture)
     if reason := apply.contradiction(kernels, served):
         served = None
         text = f"the model is not the one of this recording, or split otherwise (--tp): {reason}"
         unused = Warned(code="model-mismatch", message=f"{text}; its shapes are not used")
-    elif served and (placed := sequence.place(metrics.timing(capture).rows, names, served)):
-        kernels = metrics.group(capture, names, placed)
-    kernels = apply.apply(step_context.add(kernels, capture), specs, served)
+    kernels = apply.apply(kernels, specs, served)
 
     say("analysing")
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs)

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 PROFILERS: Final = frozenset(
     {"rocprofv3", "rocprofv2", "rocprofv1", "rocprof", "rocpd", "torch", "kineto", "none", "replay", "ncu"}
-    | {"torch-profiler", "omniperf", "rocprof-compute", "unknown"}
+    | {"torch-profiler", "omniperf", "rocprof-compute", "table", "unknown"}
 )
 FORMATS: Final = re.compile(
-    r"(rocprof(v[123])?|rocpd|torch|kineto|omniperf|capture|chrome)([-_ ]"
+    r"(rocprof(v[123])?|rocpd|torch|kineto|omniperf|capture|chrome|table)([-_ ]"
     r"(csv|json|db|sqlite|trace|kernel|counters?|stats|printed|text|results|copies|agent|info|hip|v[123]))*"
 )
 SUFFIXES: Final = (".csv", ".json", ".db", ".txt", ".parquet", ".pftrace", ".gz")
@@ -42,6 +42,13 @@ COUNTERS: Final = re.compile(
     r"|(Fetch|Write|Wave|VALU|SALU|SFetch|FlatVMem|FlatLDS|LDS|GDS|VFetch|VWrite|MemUnit|MemWrites|L2Cache|TCC|GPU"
     r"|ALU|Mem|Occupancy|Mean|Write)(Size|s|fronts|Insts|Utilization|Busy|Stalled|BankConflict|Hit|UnitStalled"
     r"|32B|64B|StalledByLDS|Occupancy|PerCU|OccupancyPerCU|OccupancyPerActiveCU|Percent|Mfma\w{0,8})?"
+    r"|(read|write|l2|l1)_bytes|(l2_hit|l1_hit|(theoretical|achieved)_occupancy|[vs]alu_busy|mfma_busy)_frac"
+    r"|(issue_active|mem_unit_busy|mem_unit_stalled|lds_conflict)_frac|flops_measured|workgroups|waves(_per_cu)?"
+    r"|global_load_(requests|sectors)|(valu|vmem)_insts"
+)
+GIVEN: Final = re.compile(
+    r"(gptq|awq|gguf|bnb)_gemm|kv_cache|(vector|matrix)_[a-z]{2,4}\d{1,2}|dequant|gemm|conv|ssm|attention|rmsnorm"
+    r"|layernorm|rope|activation|moe|quantize|sampling|embedding|communication|memcpy|elementwise|reduction|other"
 )
 SUBJECTS: Final = re.compile(r"(gpu|process):\d{1,10}|server|host|node|load|engine|rocscope")
 METRICS: Final = re.compile(

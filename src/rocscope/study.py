@@ -33,6 +33,10 @@ GROUP_COLUMNS: Final = (  # what metrics.group makes
     "workgroup_z",
     "operator",
     "operator_shapes",
+    "case",  # of a table of measurements, as are the next two; None elsewhere
+    "given_family",
+    "given_flops_unit",
+    "dispatch_id",  # of the one dispatch that a row of such a table stands for, -1 elsewhere
     "wave_size",
     "lds_bytes",
     "scratch_bytes",
@@ -57,6 +61,8 @@ MODEL_COLUMNS: Final = (  # what models.apply adds, a dispatch
     "flops_basis",
     "flops_source",
     "flops_unit",  # key of Ceilings.flops_per_s: the pipe that does them
+    "intensity_limit",  # FLOPs a byte at most, where only that is known
+    "intensity_limit_source",
 )
 MEASURE_COLUMNS: Final = (  # what analyzers.counters and analyzers.occupancy add: a dispatch, NaN unknown
     "read_bytes",  # device memory, both

@@ -47,6 +47,9 @@ DISPATCHES: Final = pa.schema(
         # its inputs as JSON: [{"dims": [..], "dtype": "..", "stored": n}, ..]; stored, elements in memory,
         # only where strides were recorded
         pa.field("operator_shapes", TEXT),
+        pa.field("case", TEXT),  # of a table of measurements, as are the next two: the user's own word for it
+        pa.field("given_family", TEXT),  # what the user says it is, over what its name says
+        pa.field("given_flops_unit", TEXT),  # the pipe that the user says does its FLOPs
     ]
 )
 """One row a dispatch (or, in aggregated recordings, a kernel)."""
