@@ -165,7 +165,7 @@ def analyze_capture(
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
     from rocscope import metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
-    from rocscope.models import apply
+    from rocscope.models import apply, sequence
 
     say = progress or (lambda _: None)
     options = options or AnalyzeOptions()
@@ -177,12 +177,14 @@ def analyze_capture(
     say("measuring")
     specs = _specs(capture, options)
     served, unused = _served(capture, options)
-    kernels = step_context.add(metrics.group(capture, names), capture)
+    kernels = metrics.group(capture, names)
     if reason := apply.contradiction(kernels, served):
         served = None
         text = f"the model is not the one of this recording, or split otherwise (--tp): {reason}"
         unused = Warned(code="model-mismatch", message=f"{text}; its shapes are not used")
-    kernels = apply.apply(kernels, specs, served)
+    elif served and (placed := sequence.place(metrics.timing(capture).rows, names, served)):
+        kernels = metrics.group(capture, names, placed)
+    kernels = apply.apply(step_context.add(kernels, capture), specs, served)
 
     say("analysing")
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs)
