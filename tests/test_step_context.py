@@ -152,8 +152,6 @@ def test_vllm_with_plain_annotations(captures: Path):
     blocks = attention.step_tokens // 4 + attention.step_sequences  # BLOCK_Q is 4 with four queries a key
     whole = attention.step_tokens % 1 == 0
     assert (blocks[whole] * 128 == attention[whole].index.get_level_values("grid_x")).all()
-    assert (
-    )
     assert np.isnan(
         attention.loc[(29312.0, 1.0), "step_attended_pairs"]
     )  # of three prompts only the sum is told

@@ -54,6 +54,8 @@ def apply(
         **_quantity("bytes", [each.bytes for each in found], found),
         **_quantity("flops", [each.flops for each in found], found),
         "flops_unit": _texts([each.flops_unit for each in found]),
+        "intensity_limit": _numbers([each.intensity_limit for each in found]),
+        "intensity_limit_source": _texts([each.source if each.intensity_limit else None for each in found]),
     }
     return kernels.assign(
         # the dtype is given, as pandas would take a column of texts and None for strings and NaN
@@ -62,15 +64,19 @@ def apply(
 
 
 def _quantity(name: str, values: list[float | None], found: list[Estimate]) -> dict[str, Any]:
-    import numpy as np
-
     return {
-        name: np.array([math.nan if value is None else value for value in values], dtype=np.float64),
+        name: _numbers(values),
         f"{name}_basis": _texts([None if value is None else BASIS for value in values]),
         f"{name}_source": _texts(
             [None if value is None else each.source for value, each in zip(values, found, strict=True)]
         ),
     }
+
+
+def _numbers(values: list[float | None]) -> Any:
+    import numpy as np
+
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _texts(values: list[Any]) -> Any:

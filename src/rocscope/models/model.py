@@ -56,6 +56,8 @@ class Estimate:
     flops_unit: str | None = None  # "vector_fp16", "matrix_fp16"…
     problem_shape: dict[str, Any] | None = None
     source: str = ""
+    # FLOPs a byte at most, where it holds without knowing either; needs flops_unit
+    intensity_limit: float | None = None
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from rocscope.errors import InputError
+from rocscope.models.served_attention import attention_fields
 
 DTYPE_BYTES: Final = {"float16": 2, "half": 2, "bfloat16": 2, "float32": 4, "float": 4}
 _VOCABULARY_PADDING: Final = 64  # vLLM pads the vocabulary to a multiple of this
@@ -123,6 +124,10 @@ class ServedModel:
     moe_intermediate_size: int | None = None
     shared_expert_intermediate_size: int | None = None
     tp: int = 1
+    sliding_window: int | None = None  # tokens that some layers attend to at most
+    sliding_layers: int | None = 0  # how many do; None where that is not told
+    rotary_dim: int | None = None  # of a head
+    kv_cache_bits: int | None = None  # of an element of the cache, where it is not that of an activation
 
     @classmethod
     def load(cls, source: Path | str | dict[str, Any], tp: int | None = 1) -> ServedModel:
@@ -158,6 +163,11 @@ class ServedModel:
             moe_intermediate_size=config.moe_intermediate_size,
             shared_expert_intermediate_size=config.shared_expert_intermediate_size or None,
             tp=1 if tp is None else tp,
+            **attention_fields(
+                data,
+                config.num_hidden_layers,
+                config.head_dim or config.hidden_size // config.num_attention_heads,
+            ),
         )
         found._check_split(where)
         return found
@@ -226,6 +236,11 @@ class ServedModel:
             return None
         padded = -(-self.vocab_size // _VOCABULARY_PADDING) * _VOCABULARY_PADDING
         return Linear("lm_head", padded // self.tp, self.hidden_size)
+
+    @property
+    def rank_heads(self) -> tuple[int, int]:
+        """Query heads and key-value heads of one rank; key-value heads are repeated, not below one."""
+        return self.heads // self.tp, max(self.kv_heads // self.tp, 1)
 
     def layer(self, name: str) -> Linear | None:
         """Return the layer called ``name`` (or "name/other", of one shape): a linear, the head, the experts.
