@@ -67,7 +67,7 @@ class Formula(_Data):
                 raise ValueError(f"{name!r} is not the name of a counter")
         if self.runs == "any" and not self.note:
             raise ValueError(f"{self.measure}: a formula across runs needs a note that says why it may be")
-        if "SQ_ACCUM_PREV_HIRES" in self.counters and not self.level:
+        if "SQ_ACCUM_PREV_HIRES" in (*self.counters, *self.over) and not self.level:
             raise ValueError(f"{self.measure}: SQ_ACCUM_PREV_HIRES means nothing without its level")
         return self
 

@@ -41,7 +41,10 @@ class OccupancyLimits:
         *("gpu", "wave_size", "vgprs", "agprs", "sgprs", "lds_bytes", "measures_source"),
         *("grid_x", "grid_y", "grid_z", "workgroup_x", "workgroup_y", "workgroup_z"),
     )
-    adds = ("workgroups", "waves", "waves_per_cu", "theoretical_occupancy_frac", "occupancy_limited_by")
+    adds = (
+        *("workgroups", "waves", "waves_per_cu", "theoretical_occupancy_frac", "occupancy_limited_by"),
+        "active_cus",  # that have a workgroup at all: a launch is spread over all CUs
+    )
 
     def run(self, study: Study) -> None:
         """Fill what is not measured or given; NaN and ``None`` where registers or LDS are not recorded."""
@@ -53,6 +56,8 @@ class OccupancyLimits:
                 frame[name] = np.nan
         _fill(frame, "workgroups", launch_groups.launch_workgroups(frame), "launch geometry")
         _fill(frame, "waves", launch_groups.launch_waves(frame, study.specs), "launch geometry")
+        cus = _of_gpu(frame, study.specs, lambda spec: spec.compute_units)
+        frame["active_cus"] = frame["workgroups"].clip(upper=cus).where(cus.notna())
         names = np.full(len(frame), None, object)
         resident, own = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
         for gpu, spec in study.specs.items():
@@ -64,7 +69,6 @@ class OccupancyLimits:
         differs = ~np.isnan(given) & ~(np.abs(given - own) < _SAME)
         names[differs] = None  # what was given counts, and its reason is not ours
         per_group = frame["waves"] / frame["workgroups"]
-        cus = _of_gpu(frame, study.specs, lambda spec: spec.compute_units)
         slots = _of_gpu(frame, study.specs, lambda spec: spec.waves_per_cu)
         known = frame["theoretical_occupancy_frac"]
         groups = pd.Series(resident, frame.index).mask(pd.Series(differs, frame.index))
