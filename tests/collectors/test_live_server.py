@@ -13,20 +13,26 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from rocscope.collectors import live
-from rocscope.collectors.live import Recorded
+from rocscope.collectors.live_outcome import Recorded
 from rocscope.config import ProfileOptions
 from rocscope.errors import TargetDied, TargetError, TargetNotReady
 
 SERVER = """
-import gzip, http.server, json, os, sys
+import gzip, http.server, json, os, sys, time
 option = lambda name, default=None: sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 port = int(option("--port"))
 folder = json.loads(option("--profiler-config", "{}")).get("torch_profiler_dir")
 def event(n):
     return {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 1000.0 + n, "dur": 0.5}
+BASE = (time.time_ns() // 10**9 - 4_000_000) * 10**9  # PyTorch counts from a base of its own
+def kernel(n):
+    launch = {"device": 0, "stream": 7, "correlation": n, "grid": [8, 1, 1], "block": [64, 1, 1]}
+    return {"ph": "X", "cat": "kernel", "name": "synthetic_kernel", "pid": 0, "tid": 7,
+            "ts": (time.time_ns() - BASE) / 1000 + n, "dur": 0.5, "args": launch}
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
@@ -36,7 +42,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with gzip.open(f"{folder}/rank0.1.pt.trace.json.gz", "wt") as stream:
                 json.dump({"schemaVersion": 1, "deviceProperties": [],
                            "distributedInfo": {"backend": "gloo", "rank": 0, "world_size": 1},
-                           "traceEvents": [event(n) for n in range(9)]}, stream)
+                           "baseTimeNanoseconds": BASE,
+                           "traceEvents": [(kernel if os.environ.get("KERNELS") else event)(n)
+                                           for n in range(9)]}, stream)
         self.send_response(200 if known else 404); self.end_headers()
     def log_message(self, *_): pass
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
@@ -119,6 +127,19 @@ def test_a_server_that_dies_at_once(vllm: Path, tmp_path: Path, port: int) -> No
     vllm.write_text(f"#!{sys.executable}\nimport sys; sys.exit('cannot allocate memory')\n")
     with pytest.raises(TargetDied, match="cannot allocate memory"):
         record(tmp_path, port)
+
+
+def test_times_from_a_base_of_their_own_meet_the_host_samples(
+    vllm: Path, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERNELS", "1")
+    recorded, _ = record(tmp_path, port, profiler="torch", duration_s=0.6, sample_hz=5)
+    capture = recorded.capture
+    assert not any(each.code == "clock-unknown" for each in capture.manifest.notices)
+    first, window = pc.min(capture.dispatches["start_ns"]).as_py(), capture.manifest.window_ns
+    sampled = pc.min_max(capture.samples["time_ns"]).as_py()
+    assert window is not None and window[0] < first
+    assert sampled["min"] < first < sampled["max"] + 5e9
 
 
 def test_a_port_that_is_taken(vllm: Path, tmp_path: Path) -> None:

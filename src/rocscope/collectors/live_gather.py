@@ -140,15 +140,17 @@ def _synchronise(outcome: Outcome, capture: Capture) -> None:
             "host samples and replayed kernels are of different runs: that they begin together is arranged",
         )
     elif span:
-        domain = outcome.offsets.domain_of(*span, outcome.began_ns, outcome.ended_ns)
-        shift = None if domain is None else outcome.offsets.to[domain]
-        if domain is None:
+        run = (outcome.began_ns, outcome.ended_ns)
+        domain = outcome.offsets.domain_of(*span, *run)
+        told = None if domain else outcome.offsets.shift_to(manifest.clock.wall_offset_ns, *span, *run)
+        shift = told if domain is None else outcome.offsets.to[domain]
+        if domain is None and told is None:
             capture.notice(
                 "clock-unknown",
                 "the profiler's times lie outside the run in every clock of this machine: host samples keep "
                 "the boot clock, and the part of the run that was asked for cannot be marked",
             )
-        else:
+        elif domain is not None:
             manifest.clock = Clock(
                 domain=domain, wall_offset_ns=outcome.offsets.to["realtime"] - (shift or 0)
             )

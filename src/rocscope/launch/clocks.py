@@ -50,3 +50,17 @@ class Offsets:
             if began_ns + offset - slack <= first_ns <= last_ns <= ended_ns + offset + slack:
                 return name
         return None
+
+    def shift_to(
+        self, wall_offset_ns: int | None, first_ns: int, last_ns: int, began_ns: int, ended_ns: int
+    ) -> int | None:
+        """Return what to add to CLOCK_BOOTTIME for a recording that tells its offset to wall time.
+
+        ``None`` where it tells none, or where its times then lie more than a second outside the run: the
+        PyTorch profiler counts from a base of its own and notes that base.
+        """
+        if wall_offset_ns is None:
+            return None
+        shift, slack = self.to["realtime"] - wall_offset_ns, 1_000_000_000
+        inside = began_ns + shift - slack <= first_ns <= last_ns <= ended_ns + shift + slack
+        return shift if inside else None
