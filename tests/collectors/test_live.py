@@ -17,7 +17,7 @@ from rocscope.capture import Capture
 from rocscope.collectors import live
 from rocscope.collectors.live_outcome import Recorded
 from rocscope.config import AnalyzeOptions, ProfileOptions
-from rocscope.errors import InputError, TargetDied, TargetError, TargetNotReady
+from rocscope.errors import InputError, PermissionMissing, TargetDied, TargetError, TargetNotReady
 from rocscope.selection import select
 
 NAP = "import time; time.sleep(0.4)"
@@ -180,6 +180,8 @@ def test_a_third_ctrl_c_kills(tmp_path: Path) -> None:
     recorded = record(tmp_path / "out", "bash", "-c", script, profiler="none", shutdown_timeout_s=60)
     assert time.monotonic() - started < 15
     assert recorded.exit_code == 137 and "killed" in codes(recorded)
+    said = next(each.message for each in recorded.capture.manifest.notices if each.code == "killed")
+    assert said.startswith("killed as you asked: bash (pid ")  # not "after 60 s", which did not pass
 
 
 def test_duration_ends_a_command_that_would_go_on(on_path: Path, tmp_path: Path) -> None:
@@ -259,6 +261,21 @@ def test_errors_of_a_launch_are_passed_on(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="command not found"):
         record(tmp_path / "out", "no-such-program", profiler="none")
     assert issubclass(TargetDied, TargetError) and issubclass(TargetNotReady, TargetError)
+
+
+@pytest.mark.parametrize("profiler", ["none", "rocprofv3", "rocprofv2", "rocprof"])
+def test_a_command_that_is_not_there_is_said_before_a_profiler_runs(
+    on_path: Path, tmp_path: Path, profiler: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(TargetError, match="no-such-program: command not found"):
+        record(out, "no-such-program", profiler=profiler)
+    plain = tmp_path / "plain.txt"
+    plain.write_text("no program")
+    with pytest.raises(PermissionMissing, match=r"plain\.txt: permission denied"):
+        record(out, str(plain), profiler=profiler)
+    with pytest.raises(PermissionMissing, match="is a folder"):
+        record(out, str(tmp_path), profiler=profiler)
 
 
 def test_a_command_of_one_word_under_a_wrapper_is_signalled_itself(on_path: Path, tmp_path: Path) -> None:

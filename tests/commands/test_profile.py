@@ -151,7 +151,9 @@ def test_dry_run_prints_what_it_would_do_and_does_nothing(
     [
         (("--profiler", "none", "--", "no-such-program"), 8, "command not found"),
         (("--profiler", "rocprofv3", "--", "true"), 6, "not installed"),
-        (("--profiler", "replay:/no/such", "--", "true"), 3, "no such recording"),
+        (("--profiler", "replay:/no/such", "--", "true"), 13, "no such recording"),
+        (("--profiler", "none", "--gpu", "MI999", "--", "true"), 5, "no GPU called MI999"),
+        (("--dry-run", "--profiler", "none", "--gpu", "MI999", "--", "true"), 5, "no GPU called MI999"),
         (("--profiler", "magic", "--", "true"), 2, "no such profiler"),
         (("--duration", "-1", "--profiler", "none", "--", "true"), 2, "--duration"),
         (("--sample-hz", "99", "--profiler", "none", "--", "true"), 2, "--sample-hz"),

@@ -141,7 +141,7 @@ def find_program(name: str, environment: Mapping[str, str]) -> Found | Absent:
             if (Path(folder) / name).is_file():
                 where = Path(folder) / name
                 return Absent(f"{where} is not executable", f"chmod +x {where}", forbidden=True)
-        return Absent(f"{name} is not installed", "install ROCm's profiler (see `rocscope doctor`)")
+        return Absent(f"{name} is not installed", "install ROCm's profiler, or choose another --profiler")
     return _try(path, environment)
 
 

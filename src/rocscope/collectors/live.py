@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rocscope.collectors.backend import describe
 from rocscope.collectors.live_outcome import Outcome, Progress, Recorded
@@ -16,10 +16,7 @@ from rocscope.config import ProfileOptions
 from rocscope.errors import RocscopeError, TargetError
 from rocscope.launch import clocks, readiness
 from rocscope.launch.interrupts import Interrupts
-from rocscope.launch.process import Target
-
-if TYPE_CHECKING:
-    pass
+from rocscope.launch.process import Target, check_program
 
 ORPHAN_GRACE_S: Final = 2.0  # for what a plain command leaves behind
 SERVER_GRACE_S: Final = 15.0  # for engine and workers of a server that ended first
@@ -44,6 +41,7 @@ def record(
     tell = progress or (lambda _: None)
     loud = say or (lambda _: None)
     run = plan_run(command, options)
+    check_program(run.request.command[0], run.environment)
     for note in run.notes:
         loud(note)
     prepare(run, options.out)
@@ -194,7 +192,7 @@ def _finish(
     if outcome.sampler is not None and not outcome.sampler.stop():
         outcome.notices.append(("sampler-stuck", "the host sampler did not end; its samples are used so far"))
     outcome.seen = target.tree.all()
-    _note_ending(outcome, deadline_s)
+    _note_ending(outcome, None if interrupts.kill.is_set() else deadline_s)
 
 
 def _wait(target: Target, interrupts: Interrupts, seconds: float) -> None:
@@ -232,16 +230,20 @@ def _runs(words: tuple[str, ...], program: str, arguments: tuple[str, ...]) -> b
     return words[len(before) :] == arguments and program in (PurePath(word).name for word in before)
 
 
-def _note_ending(outcome: Outcome, deadline_s: float) -> None:
+def _note_ending(outcome: Outcome, deadline_s: float | None) -> None:
+    """Say what had to be ended; ``deadline_s`` is ``None`` where the user did not wait for it."""
     ending = outcome.ending
     assert ending is not None  # noqa: S101  # set by the caller
     for note in ending.notes:
         outcome.notices.append(("output-cut", note))
     if ending.killed:
         names = ", ".join(describe(each) for each in ending.killed[:5])
-        outcome.notices.append(
-            ("killed", f"still running after {deadline_s:g} s, so killed: {names}; their data may be cut")
+        why = (
+            "killed as you asked"
+            if deadline_s is None
+            else f"still running after {deadline_s:g} s, so killed"
         )
+        outcome.notices.append(("killed", f"{why}: {names}; their data may be cut"))
     elif ending.terminated:
         names = ", ".join(describe(each) for each in ending.terminated[:5])
         outcome.notices.append(

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from rocscope.collectors.backend import Absent, Backend, Found, Plan, Request, backends
 from rocscope.config import ProfileOptions
-from rocscope.errors import InputError, PermissionMissing, ProfilerMissing, RocscopeError, UsageError
+from rocscope.errors import (
+    InputError,
+    NotFound,
+    PermissionMissing,
+    ProfilerMissing,
+    RocscopeError,
+    UsageError,
+)
 from rocscope.launch import vllm
 
 STDOUT_LOG: Final = "logs/stdout.log"
@@ -85,6 +92,10 @@ def plan_run(
         raise UsageError(
             "no command to profile", "write it after --, e.g. rocscope profile -- vllm serve MODEL"
         )
+    if options.gpu:
+        from rocscope.hardware import by_name
+
+        by_name(options.gpu)  # a wrong name is said now, not after the run
     given = dict(os.environ if environment is None else environment)
     server = vllm.detect(command, given.get("PATH"))
     version = server.version(given) if server else None
@@ -138,7 +149,7 @@ def _choose(
         return known[name], argument, found, []
     if dry and name != "replay":
         return known[name], argument, Found(name), [f"on this machine {found.reason}"]
-    raise _error(name, found)
+    raise _error(name, found, argument)
 
 
 def _search(
@@ -176,11 +187,11 @@ def _search(
     )
 
 
-def _error(name: str, absent: Absent) -> RocscopeError:
+def _error(name: str, absent: Absent, argument: str = "") -> RocscopeError:
     if absent.forbidden:
         return PermissionMissing(absent.reason, absent.hint)
     if name == "replay":
-        return InputError(absent.reason, absent.hint)
+        return (NotFound if argument else InputError)(absent.reason, absent.hint)
     return ProfilerMissing(absent.reason, absent.hint)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -173,6 +174,21 @@ def _piped(writers: contextlib.ExitStack, forward_to: int | None, log: Path) -> 
     except OSError as error:
         os.close(reader)
         raise PermissionMissing(f"{log}: {error.strerror}", "name another folder for the output") from error
+
+
+def check_program(program: str, environment: Mapping[str, str]) -> None:
+    """Find out before a profiler runs that it would have nothing to run.
+
+    Raises :class:`TargetError` where there is no such program and :class:`PermissionMissing` where it may
+    not be run, as :class:`Target` does for the program that it starts itself.
+    """
+    if shutil.which(program, path=environment.get("PATH", os.defpath)) is not None:
+        return
+    if Path(program).is_dir():
+        raise PermissionMissing(f"{program} is a folder", "name a program in it")
+    if os.sep in program and Path(program).exists():
+        raise _launch_error((program,), PermissionError())
+    raise TargetError(f"{program}: command not found", "check the spelling and PATH")
 
 
 def _launch_error(command: Sequence[str], error: OSError) -> TargetError | PermissionMissing:
