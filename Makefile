@@ -7,7 +7,7 @@ JOBS ?= 2
 DEMO := examples/h200_decoder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-vllm test-browser coverage lint format bench bench-smoke dist clean
+.PHONY: help setup dev demo test test-vllm test-browser coverage lint format rules bench bench-smoke dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ lint: dev ## ruff, mypy --strict, import-linter
 format: dev ## let ruff format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+rules: dev ## write docs/rules.md from the rules' files
+	$(BIN)/python -m rocscope.rule_pages > docs/rules.md
 
 bench: dev ## the benchmarks, with their budgets
 	@for each in benchmarks/bench_*.py; do $(BIN)/python $$each || exit 1; done

@@ -127,6 +127,7 @@ class Manifest(BaseModel):
     model: dict[str, object] | None = None  # the served model's config.json, where found
     model_tp: int | None = None  # tensor-parallel size, where known
     world_size: int | None = None  # ranks that ran together, where recorded; tensor-parallel or other
+    log_lines: dict[str, int] | None = None  # of the server's log, by kind (log_lines.py); None: no log read
 
 
 @dataclass

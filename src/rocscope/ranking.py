@@ -45,17 +45,23 @@ def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Tar
     window = window_ns(kernels)
     found = list(others)
     if window > 0:
-        known = kernels[(kernels["bound"] != "unknown") & kernels["headroom_ns"].notna()]
+        decisive = _decisive(kernels)
+        known = decisive[(decisive["bound"] != "unknown") & decisive["headroom_ns"].notna()]
         for (kernel, family), rows in known.groupby(["kernel", "family"], sort=True):
-            whole = kernels[(kernels["kernel"] == kernel) & (kernels["family"] == family)]
+            whole = decisive[(decisive["kernel"] == kernel) & (decisive["family"] == family)]
             found.append(_of_kernel(str(kernel), str(family), rows, whole, window))
     least = thresholds().targets.least_gain_frac.value
-    kept = [each for each in found if each.expected_gain and each.expected_gain.mid_frac >= least]
-    kept.sort(
-        key=lambda t: (-t.expected_gain.mid_frac if t.expected_gain else 0.0, -(t.headroom_s or 0.0), t.id)
-    )
+    kept = [each for each in found if not each.expected_gain or each.expected_gain.mid_frac >= least]
+    kept.sort(key=_place)
     ranked = [each.model_copy(update={"rank": index}) for index, each in enumerate(kept, 1)]
     return ranked, _unexplained(kernels)
+
+
+def _place(target: Target) -> tuple[bool, float, float, str]:
+    """The best forecast first; what has none of its own comes last, by its share of time."""
+    gain = target.expected_gain
+    worth, size = (-gain.mid_frac, target.headroom_s) if gain else (0.0, target.time_frac)
+    return gain is None, worth, -(size or 0.0), target.id
 
 
 def identifier(kind: str, *parts: str) -> str:
@@ -113,6 +119,11 @@ def _gain(rows: pd.DataFrame, window: float) -> Gain:
         _gain_of(mine, window, f" on GPU {gpu}" * several) for gpu, mine in rows.groupby("gpu", sort=True)
     ]
     return max(found, key=lambda gain: gain.mid_frac)
+
+
+def _decisive(kernels: pd.DataFrame) -> pd.DataFrame:
+    """Leave out GPUs that wait for another: less work there ends no step sooner."""
+    return kernels[kernels["critical"].astype(bool)] if "critical" in kernels else kernels
 
 
 def _gain_of(rows: pd.DataFrame, window: float, where: str) -> Gain:

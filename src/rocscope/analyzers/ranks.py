@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rocscope import ranking
+import numpy as np
+import pyarrow.compute as pc
+
+from rocscope import metrics, ranking
 from rocscope.advice import advise
-from rocscope.findings import Target
+from rocscope.findings import Gain, Target
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
@@ -18,16 +21,17 @@ _NAMED: Final = 3  # kernels that are named as different between ranks
 
 
 class Ranks:
-    """Adds a target where one rank makes the others wait; no columns."""
+    """Adds a target where one rank makes the others wait, and which rows decide how long a step takes."""
 
     name = "ranks"
     help = "stragglers and waiting across ranks"
     needs = ("gpu", "process", "kernel", "family", "dispatches", "time_ns", "wall_ns", "perturbed")
-    adds = ()
+    adds = ("critical",)  # False on GPUs that wait for a late one: less work there ends no step sooner
 
     def run(self, study: Study) -> None:
         """Compare collectives and own work between GPUs that run the same model."""
         frame = study.kernels
+        frame["critical"] = True
         if frame["gpu"].nunique() < 2 or frame["perturbed"].any():
             return
         shared = frame["family"] == "communication"
@@ -43,6 +47,7 @@ class Ranks:
         lines = thresholds().ranks
         if waits / span < lines.wait_frac.value:
             return
+        frame["critical"] = frame["gpu"] == late
         labels = _labels(study)
         evidence = [
             f"a collective takes {duration(each[quick])} on {labels[quick]} and {duration(each[late])} on "
@@ -52,17 +57,20 @@ class Ranks:
         work = own.reindex(link.index).fillna(0.0)
         mine, usual = float(work[late]), float(work.drop(late).median())
         figures = f"{duration(mine)} against {duration(usual)} elsewhere"
+        extra = None
         if mine > (1 + lines.skew_frac.value) * usual:
             evidence.append(
                 f"{labels[late]} also has more kernel time of its own: {figures} [ranks-own-work]"
             )
-            evidence += _differences(frame, late)
+            table = _differences(frame, late)
+            evidence += _named(table)
+            extra = _extra(study, late, table)
         else:
             evidence.append(
                 f"its own kernels take no longer than those of the others ({figures}): it is held up between "
                 "them, by its host [ranks-own-work]"
             )
-        study.targets.append(_target(study, waits, labels[late], evidence))
+        study.targets.append(_target(study, waits, labels[late], evidence, extra))
 
 
 def _labels(study: Study) -> dict[int, str]:
@@ -74,18 +82,23 @@ def _labels(study: Study) -> dict[int, str]:
     }
 
 
-def _differences(frame: pd.DataFrame, late: int) -> list[str]:
-    """Name the kernels that the late GPU spends most extra time in."""
+def _differences(frame: pd.DataFrame, late: int) -> pd.DataFrame:
+    """Return time and dispatches of each kernel on the late GPU and, in the middle, on the others."""
     own = frame[frame["family"] != "communication"]
-    time = own.pivot_table(index="kernel", columns="gpu", values="time_ns", aggfunc="sum", fill_value=0)
-    count = own.pivot_table(index="kernel", columns="gpu", values="dispatches", aggfunc="sum", fill_value=0)
+    time = own.pivot_table(index="raw_name", columns="gpu", values="time_ns", aggfunc="sum", fill_value=0)
+    count = own.pivot_table(index="raw_name", columns="gpu", values="dispatches", aggfunc="sum", fill_value=0)
     table = time[[late]].set_axis(["late_ns"], axis=1)
     table["usual_ns"] = time.drop(columns=late).median(axis=1)
     table["late_count"] = count[late]
     table["usual_count"] = count.drop(columns=late).median(axis=1)
     table["extra_ns"] = table["late_ns"] - table["usual_ns"]
+    table["kernel"] = own.groupby("raw_name")["kernel"].first()
+    return table.reset_index().sort_values(["extra_ns", "raw_name"], ascending=[False, True])
+
+
+def _named(table: pd.DataFrame) -> list[str]:
+    """Name the kernels that the late GPU spends most extra time in."""
     total = table["extra_ns"].clip(lower=0).sum()
-    table = table.reset_index().sort_values(["extra_ns", "kernel"], ascending=[False, True])
     return [
         f"{row['kernel']}: {duration(row['extra_ns'])} more there, {row['late_count']:.0f} dispatches "
         f"against {row['usual_count']:.0f} elsewhere"
@@ -94,7 +107,47 @@ def _differences(frame: pd.DataFrame, late: int) -> list[str]:
     ]
 
 
-def _target(study: Study, waits: float, late: str, evidence: list[str]) -> Target:
+def _extra(study: Study, late: int, table: pd.DataFrame) -> tuple[float, float] | None:
+    """Return the late GPU's extra kernel time, and the pauses after its extra dispatches, ns.
+
+    A pause goes with the dispatch before it: without that dispatch its launch would not have been waited for.
+    ``None`` where starts were not recorded.
+    """
+    rows = metrics.timing(study.capture).rows
+    rows = rows.filter(pc.and_(pc.equal(rows["gpu"], late), rows["start_ns"].is_valid()))
+    if not rows.num_rows:
+        return None
+    rows = rows.sort_by("start_ns")
+    start, ends = rows["start_ns"].to_numpy(), np.maximum.accumulate(rows["end_ns"].to_numpy())
+    pauses = np.append(np.clip(start[1:] - ends[:-1], 0, None), 0)
+    import pandas as pd
+
+    after = pd.Series(pauses).groupby(rows["kernel"].to_pandas().astype(object)).mean()
+    more = (table["late_count"] - table["usual_count"]).clip(lower=0)
+    lost = float((more * table["raw_name"].map(after).fillna(0.0)).sum())
+    return float(table["extra_ns"].clip(lower=0).sum()), lost
+
+
+def _gain(loss: float, extra: tuple[float, float] | None, window: float) -> Gain:
+    shares = thresholds().gain
+    if extra is None:
+        return ranking.share_of(
+            loss, shares["waits"], f"a part of the {percent(loss)} of the window spent waiting"
+        )
+    kernels, pauses = (part / window for part in extra)
+    between = shares["extra_work"]
+    low, mid, high = (min(loss, kernels + pauses * part) for part in (between.low, between.mid, between.high))
+    basis = (
+        f"the late rank's extra kernels take {percent(kernels)} of the window and the pauses after its extra "
+        f"dispatches {percent(pauses)}; no more than the {percent(loss)} that another rank waits; "
+        f"{between.source}"
+    )
+    return Gain(low_frac=low, mid_frac=mid, high_frac=high, basis=basis)
+
+
+def _target(
+    study: Study, waits: float, late: str, evidence: list[str], extra: tuple[float, float] | None
+) -> Target:
     frame = study.kernels
     wall = float(frame["wall_ns"].max())
     window = wall if wall > 0 else float(frame.groupby("gpu")["time_ns"].sum().max())
@@ -109,9 +162,7 @@ def _target(study: Study, waits: float, late: str, evidence: list[str]) -> Targe
         kernel=None,
         time_frac=loss,
         headroom_s=waits * 1e-9,
-        expected_gain=ranking.share_of(
-            loss, thresholds().gain["waits"], f"a part of the {percent(loss)} of the window spent waiting"
-        ),
+        expected_gain=_gain(loss, extra, window),
         confidence="medium",
         evidence=evidence,
         advice=advice,

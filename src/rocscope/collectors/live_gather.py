@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from rocscope import tables
+from rocscope import log_lines, tables
 from rocscope.capture import Capture, Clock, Manifest
-from rocscope.collectors import environment
+from rocscope.collectors import environment, server_log
 from rocscope.collectors.live_outcome import ENDED_BY_US, Outcome, Progress, Recorded
 from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
@@ -44,6 +44,8 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
     if ending.killed or (outcome.interrupted and outcome.window_ns is None and run.request.server):
         manifest.partial = True
     logs = sorted(path for path in (options.out / "logs").iterdir() if path.stat().st_size)
+    if run.backend.name != "replay":
+        manifest.log_lines = log_lines.total(manifest.log_lines, server_log.count_files(logs))
     return Recorded(capture, _exit_code(outcome, lost), options.out, logs, lost)
 
 

@@ -1,0 +1,118 @@
+"""Long pauses of the GPU: the host did other things, and what it did where that was recorded."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rocscope import intervals, metrics, ranking
+from rocscope.advice import advise
+from rocscope.analyzers.integrity import kernels_missing
+from rocscope.findings import Target
+from rocscope.study import Study
+from rocscope.thresholds import thresholds
+from rocscope.wording import duration, percent
+
+_NAMED: Final = 3
+_OUTER_FRAC: Final = 0.5  # a span over half of the window tells nothing of its pauses
+Ints = NDArray[np.int64]
+
+
+class Stalls:
+    """Adds a target where pauses too long to be launches take much of the window; no columns."""
+
+    name = "stalls"
+    help = "long pauses of the GPU, and what the host did in them"
+    needs = ("gpu", "wall_ns", "critical", "perturbed")
+    adds = ()
+
+    def run(self, study: Study) -> None:
+        """Look at the GPU that loses most, of those that no other makes wait."""
+        frame = study.kernels
+        if kernels_missing(study) or frame["perturbed"].any():
+            return
+        walls = frame[frame["critical"].astype(bool)].groupby("gpu")["wall_ns"].first().dropna()
+        found = [
+            (gpu, wall, *_pauses(study, int(gpu)))
+            for gpu, wall in zip(walls.index.tolist(), walls, strict=True)
+        ]
+        if not found:
+            return
+        _, wall, starts, ends = max(found, key=lambda each: int((each[3] - each[2]).sum()))
+        lost = int((ends - starts).sum())
+        if wall <= 0 or lost / wall < thresholds().timeline.gap_frac.value:
+            return
+        study.targets.append(_target(study, lost, float(wall), len(starts), _host(study, starts, ends, wall)))
+
+
+def _pauses(study: Study, gpu: int) -> tuple[Ints, Ints]:
+    rows = metrics.timing(study.capture).rows.select(["gpu", "start_ns", "end_ns"])
+    placed = pc.and_(rows["start_ns"].is_valid(), pc.greater_equal(rows["end_ns"], rows["start_ns"]))
+    rows = rows.filter(pc.and_(placed, pc.equal(rows["gpu"], gpu)))
+    merged = intervals.clusters(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy())
+    starts, ends = np.asarray(merged.ends[:-1]), np.asarray(merged.starts[1:])
+    long = ends - starts > thresholds().timeline.launch_gap_s.value * 1e9
+    return starts[long], ends[long]
+
+
+def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
+    """Name the host's spans that cover most of the pauses; nested ones each count."""
+    spans = study.capture.spans
+    if not spans.num_rows:
+        return []
+    first, last = spans["start_ns"].to_numpy(), spans["end_ns"].to_numpy()
+    # time in pauses up to a moment, by straight lines between their ends
+    moments = np.column_stack((starts, ends)).ravel()
+    base = moments[0]
+    gone = np.column_stack((np.cumsum(ends - starts) - (ends - starts), np.cumsum(ends - starts))).ravel()
+    inside: Any = np.interp(last - base, moments - base, gone) - np.interp(first - base, moments - base, gone)
+    kinds = pc.equal(spans["kind"].cast("string"), "gpu_annotation").to_numpy(zero_copy_only=False)
+    useful = (inside > 0) & (last - first < _OUTER_FRAC * wall) & ~kinds
+    if not useful.any():
+        return []
+    import pandas as pd
+
+    names = spans["name"].cast("string").to_pandas()[useful]
+    total = pd.Series(inside[useful], index=names.index).groupby(names).sum()
+    lost = float((ends - starts).sum())
+    told = [(name, time) for name, time in total.sort_values(ascending=False, kind="stable").items()]
+    return [
+        f"{name}: {percent(min(1.0, time / lost))} of the pauses [stalls-host-span]"
+        for name, time in told[:_NAMED]
+        if time >= 0.1 * lost
+    ]
+
+
+def _target(study: Study, lost: int, wall: float, count: int, host: list[str]) -> Target:
+    line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
+    advice, confirm_by = advise("timeline:host-stalls", "", "")
+    where = ["in them the host was in (nested spans each count)", *host] if host else []
+    return Target(
+        rank=0,
+        id=ranking.identifier("timeline", "host-stalls"),
+        problem=f"the GPU waits {percent(lost / wall)} of the window in pauses too long to be launches",
+        scope="timeline",
+        family=None,
+        kernel=None,
+        time_frac=lost / wall,
+        headroom_s=lost * 1e-9,
+        expected_gain=ranking.share_of(
+            lost / wall,
+            thresholds().gain["stalls"],
+            f"a part of the {percent(lost / wall)} lost in long pauses",
+        ),
+        confidence="low",
+        evidence=[
+            f"{count} pauses of more than {line} between kernels add up to {duration(lost)} of "
+            f"{duration(wall)} ({percent(lost / wall)}), the longest of them included [stalls-long-pauses]",
+            *where,
+        ],
+        advice=advice,
+        confirm_by=confirm_by,
+    )
+
+
+ANALYZER = Stalls()

@@ -1,0 +1,85 @@
+"""The facts that rules may compare: of a row of kernels, or of the recording; and how each is collected."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_SHAPES: Final = "operator shapes (torch profiler, record_shapes) or --model config.json"
+_GRIDS: Final = "a profile with launch geometry (rocprofv3 --kernel-trace, or torch without graph replay)"
+_COUNTERS: Final = "hardware counters of these kernels (rocprofv3 --pmc, or `rocscope analyze --table`)"
+_REGISTERS: Final = "a profile with register and LDS use (rocprofv3 --kernel-trace), or counters"
+_LOG: Final = "the server's log beside the recording: `rocscope analyze RECORDING server.log`"
+_TIMES: Final = "a profile with kernel times (rocprofv3 --kernel-trace)"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something a rule may ask for."""
+
+    name: str
+    of_row: bool  # of each row of kernels; else of the whole recording
+    help: str
+    collect_with: str
+
+
+_ROW: Final = {
+    "kernel": ("short name", _TIMES),
+    "raw_name": ("name as recorded, with template arguments", "full kernel names (no --truncate-kernels)"),
+    "family": ("kernel family", _TIMES),
+    "limiter": ("what holds it back now", _COUNTERS),
+    "bound": ("the roof above its intensity", _SHAPES),
+    "dispatches": ("how often it ran", _TIMES),
+    "mean_ns": ("mean time of a dispatch", _TIMES),
+    "bytes": ("bytes a dispatch", _SHAPES),
+    "intensity_flop_per_byte": ("FLOPs a byte", _SHAPES),
+    "bandwidth_frac": ("share of the memory roof", _SHAPES),
+    "arch": ("the GPU's architecture", "a profile that names the GPU, or --gpu NAME"),
+    "m": ("rows of the product", _SHAPES),
+    "bits": ("bits of a packed weight", "--model config.json"),
+    "tile_least": ("the shorter side of the output tile, from the kernel's name", "full kernel names"),
+    "workgroups": ("workgroups a dispatch", _GRIDS),
+    "workgroups_per_cu": ("workgroups a dispatch over the GPU's compute units", _GRIDS),
+    "per_packed_product": (
+        "dispatches of this kernel name over those of products with packed weights on its GPU",
+        _TIMES,
+    ),
+    "sector_share": (
+        "32-byte sectors a global load over the work-items of a wave: 0.125 is 4 contiguous bytes each, 0.5 "
+        "is 16, and 1 a sector for every work-item",
+        _COUNTERS,
+    ),
+    "l2_over_memory": ("bytes through the L2 over the bytes of device memory", _COUNTERS),
+    "lds_conflict_frac": ("share of LDS cycles lost to bank conflicts", _COUNTERS),
+    "theoretical_occupancy_frac": ("waves that fit over the most there can be", _REGISTERS),
+    "occupancy_limited_by": ("what bounds the waves that fit", _REGISTERS),
+}
+_RECORDING: Final = {
+    "quantised": ("whether products with packed weights ran", _TIMES),
+    "model.quant_method": ("how the weights are packed", "--model config.json"),
+    "model.group_size": ("rows of K that share a scale", "--model config.json"),
+    "telemetry.clock_frac": (
+        "median clock while kernels ran, over the GPU's peak clock",
+        "telemetry of the GPU's clock while it works: samples of clock_hz beside the recording",
+    ),
+}
+_OPEN: Final = {
+    "environment.": (
+        "a variable of the run, empty where it was not set",
+        "`rocscope profile`, which keeps it",
+    ),
+    "log.": ("how many lines of the server's log say so", _LOG),
+}
+
+
+def fact_named(name: str) -> Fact:
+    """Return the fact. Raises ``ValueError`` for one that is not known."""
+    if name in _ROW:
+        return Fact(name, True, *_ROW[name])
+    if name in _RECORDING:
+        return Fact(name, False, *_RECORDING[name])
+    for prefix, told in _OPEN.items():
+        if name.startswith(prefix) and re.fullmatch(r"[A-Za-z0-9_-]+", name.removeprefix(prefix)):
+            return Fact(name, False, *told)
+    raise ValueError(f"no fact is called {name}")
