@@ -158,7 +158,8 @@ def _items(row: dict[str, Any]) -> int | None:
 def operands(text: str | None) -> tuple[Operand, ...]:
     """Read the column ``operator_shapes``; what is not such a list, or has odd sizes, is no operand.
 
-    An input that is itself a list of tensors becomes an operand without dtype, so that places keep.
+    An input that is itself a list of tensors becomes an operand without dtype, but with their dims in
+    ``parts``, so that places keep.
     """
     if not text:
         return ()
@@ -172,8 +173,17 @@ def operands(text: str | None) -> tuple[Operand, ...]:
 def _operand(given: dict[str, Any]) -> Operand:
     dims, dtype, stored = given.get("dims"), given.get("dtype"), given.get("stored")
     if not isinstance(dims, list) or not isinstance(dtype, str) or not all(_is_size(size) for size in dims):
-        return Operand((), "")
+        return Operand((), "", parts=_parts(dims) if dtype == "TensorList" else ())
     return Operand(tuple(dims), dtype, stored if _is_size(stored) else None)
+
+
+def _parts(dims: Any) -> tuple[tuple[int, ...], ...]:
+    """Return the dims of each tensor of a list, none unless all are sizes."""
+    if not isinstance(dims, list) or not all(
+        isinstance(each, list) and all(_is_size(size) for size in each) for each in dims
+    ):
+        return ()
+    return tuple(tuple(each) for each in dims)
 
 
 def _is_size(value: Any) -> bool:

@@ -16,6 +16,7 @@ class Operand:
     dims: tuple[int, ...]
     dtype: str  # as torch names it: "c10::Half", "float", "" for a scalar
     stored: int | None = None  # elements in memory, fewer than dims say if expanded; None if not recorded
+    parts: tuple[tuple[int, ...], ...] = ()  # dims of each tensor, of an input that is a list of them
 
 
 @dataclass(frozen=True)
