@@ -110,8 +110,9 @@ def test_thousands_of_rows_are_quick(w4: ServedModel) -> None:
         ('[{"dims":[2,3],"dtype":"float","stored":3}]', (Operand((2, 3), "float", 3),)),
         (
             '[{"dims":[[1],[2]],"dtype":"TensorList"},{"dims":[4],"dtype":"int"}]',
-            (NONE, Operand((4,), "int")),
+            (Operand((), "", parts=((1,), (2,))), Operand((4,), "int")),
         ),
+        ('[{"dims":[[1],[-2]],"dtype":"TensorList"}]', (NONE,)),
         ('[{"dims":[-1],"dtype":"float"},{"dims":[true],"dtype":"float"},{"dtype":"float"}]', (NONE,) * 3),
         ('[{"dims":[2],"dtype":null},{"dims":[2],"dtype":"int","stored":-4}]', (NONE, Operand((2,), "int"))),
     ],
