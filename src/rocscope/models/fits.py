@@ -19,9 +19,10 @@ from rocscope.models.served import Linear, ServedModel
 from rocscope.models.shapes import workgroups
 
 _TENSILE: Final = re.compile(r"_MT(\d{1,4})x(\d{1,4})x\d{1,4}")
+_SPLIT_K: Final = re.compile(r"_GSU(\d{1,3})(?:_|$)")  # at run time where the name has UserArgs
 _STREAM_K: Final = re.compile(r"_SK[1-9]")
 _CUBLAS: Final = re.compile(r"^nvjet_sm\d+_[a-z]+_(\d{1,4})x(\d{1,4})_\d+x\d+_(\d)x(\d)_")
-_FUSED: Final = re.compile(r"gemm_half_q_half_gptq_([2348])bit_kernel")
+_FUSED: Final = re.compile(r"gemm_half_q_half_(?:gptq|alt)_([2348])bit_kernel")
 
 
 def fits(dispatch: Dispatch, layer: Linear, m: int | None, served: ServedModel) -> bool:
@@ -32,7 +33,7 @@ def fits(dispatch: Dispatch, layer: Linear, m: int | None, served: ServedModel) 
     name = short_name(dispatch.raw_name)
     if fused := _FUSED.fullmatch(name):
         bits = served.quantization.bits if served.quantization else None
-        return bits == int(fused[1]) and _inside(gptq.launch_ranges(dispatch), layer)
+        return bits == int(fused[1]) and ("_alt_" in name or _inside(gptq.launch_ranges(dispatch), layer))
     for found in (reconstruct.ranges(dispatch), awq.dequantise_ranges(dispatch), skinny.ranges(dispatch)):
         if found is not None:
             return _inside(found, layer)
@@ -53,7 +54,11 @@ def _tiles_fit(dispatch: Dispatch, name: str, layer: Linear, m: int | None) -> b
         return True
     count = math.prod(grid)
     if (tile := _TENSILE.search(name)) and not _STREAM_K.search(name):
-        return any(count % each == 0 for each in _tile_counts(int(tile[1]), int(tile[2]), layer, m))
+        split = _SPLIT_K.search(name) if "UserArgs" not in name and m is not None else None
+        for each in _tile_counts(int(tile[1]), int(tile[2]), layer, m):
+            if count == each * max(int(split[1]), 1) if split else count % each == 0:
+                return True
+        return False
     if (tile := _CUBLAS.match(name)) and "splitK" not in name and m is not None:
         cluster = int(tile[3]) * int(tile[4])
         rounded = _tile_counts(int(tile[1]), int(tile[2]), layer, m, cluster)

@@ -3,7 +3,8 @@
 Source: vLLM csrc/quantization/gptq/q_gemm.cu. The grid in workgroups is (ceil(N / 4B), ceil(M / m_count),
 ceil(K / B)), B the workgroup's threads: 128 upstream, 256 in the gfx906 fork, m_count the second template
 argument. M is exact: a call launches whole multiples of m_count, the remainder as a dispatch of its own.
-N and K are known to a block, and exact where just one layer of the served model fits.
+N and K are known to a block, and exact where just one layer of the served model fits. The kernel for
+act-order without exllama (``gemm_half_q_half_alt``, at most 8 rows) is read by its operator or place alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from rocscope.models.shapes import (
 )
 
 _NAME: Final = re.compile(r"gemm_half_q_half_gptq_([2348])bit_kernel")
+_ALTERNATIVE: Final = re.compile(r"gemm_half_q_half_alt_([48])bit_kernel")
+ANY: Final = range(1, 1 << 31)  # a size that a launch does not tell
 _COLUMNS_A_THREAD: Final = 4
 _BLOCKS: Final = (128, 256)
 _MOST_ROWS: Final = 8  # BLOCK_M_SIZE_MAX
@@ -45,12 +48,17 @@ class GptqModel:
     def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
         """Return shape, bytes and FLOPs where all are certain."""
         name = short_name(dispatch.raw_name)
-        kernel = _NAME.fullmatch(name)
-        if kernel is None:
+        kernel, alternative = _NAME.fullmatch(name), _ALTERNATIVE.fullmatch(name)
+        rows: int | None
+        ranges: tuple[range, range] | None
+        if alternative is not None:  # one dispatch for all rows, in a launch that is not read here
+            rows, ranges = operator_rows(dispatch) or dispatch.layer_m, (ANY, ANY)
+        else:
+            rows, ranges = _rows(dispatch, name), launch_ranges(dispatch)
+        found_bits = kernel or alternative
+        if found_bits is None:
             return None
-        bits = int(kernel[1])
-        rows = _rows(dispatch, name)
-        ranges = launch_ranges(dispatch)
+        bits = int(found_bits[1])
         if rows is None or ranges is None:
             return None
         found = weights(dispatch, served, bits, ranges)
@@ -58,13 +66,14 @@ class GptqModel:
             return None
         n, k, groups = found.n, found.k, found.groups
         size = packed_gemm_bytes(rows, n, k, bits, groups) + (4 * k if found.act_order else 0)
+        told = f"M={rows} {'by the launch' if kernel else 'of the product'}{_of_more(dispatch, rows)}"
         return Estimate(
             bytes=size,
             flops=2.0 * rows * n * k,
             flops_unit="vector_fp16",
             problem_shape=gemm_shape(rows, n, k, "fp16", group_size=found.group_size, bits=bits),
-            source=f"M={rows} by the launch{_of_more(dispatch, rows)}, N={n}, K={k} ({found.how}); "
-            f"{bits}-bit weights, scales, zeros of {groups} groups, activations in and out, each once",
+            source=f"{told}, N={n}, K={k} ({found.how}); {bits}-bit weights, scales, zeros of {groups} "
+            "groups, activations in and out, each once",
         )
 
 

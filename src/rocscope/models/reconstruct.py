@@ -1,7 +1,8 @@
 """vLLM's GPTQ weights written out as 16 bit, before a dense product (more than 24 or 50 rows).
 
 Source: vLLM csrc/quantization/gptq/q_gemm.cu: grid in workgroups (ceil(N / B), ceil(K / B)), B the threads of
-a workgroup, so that N and K are known to B.
+a workgroup, so that N and K are known to B. The form without exllama
+(``reconstruct_gptq_kernel``) is read by its operator or its place in a step alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from rocscope.models.served import ServedModel
 from rocscope.models.shapes import workgroups
 
 _NAME: Final = re.compile(r"reconstruct_exllama_([2348])bit_kernel")
+_PLAIN: Final = re.compile(
+    r"reconstruct_gptq_kernel<.*MatrixView_q([248])_row|reconstruct_gptq_(3)bit_kernel"
+)
 
 
 class ReconstructModel:
@@ -30,10 +34,9 @@ class ReconstructModel:
 
     def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
         """Return bytes and FLOPs where N, K and the groups are certain."""
-        kernel, within = _NAME.fullmatch(short_name(dispatch.raw_name)), ranges(dispatch)
-        if kernel is None or within is None:
+        bits, within = _bits(dispatch), ranges(dispatch)
+        if bits is None or within is None:
             return None
-        bits = int(kernel[1])
         found = gptq.weights(dispatch, served, bits, within)
         if found is None:
             return None
@@ -53,11 +56,18 @@ class ReconstructModel:
 
 def ranges(dispatch: Dispatch) -> tuple[range, range] | None:
     """Return where N and K lie, ``None`` for other kernels."""
+    if _PLAIN.search(dispatch.raw_name):
+        return gptq.ANY, gptq.ANY
     kernel, grid = _NAME.fullmatch(short_name(dispatch.raw_name)), workgroups(dispatch)
     if kernel is None or grid is None or dispatch.workgroup is None or grid[2] != 1:
         return None
     block = dispatch.workgroup[0]
     return gptq.block_range(grid[0], block), gptq.block_range(grid[1], block)
+
+
+def _bits(dispatch: Dispatch) -> int | None:
+    kernel = _NAME.fullmatch(short_name(dispatch.raw_name)) or _PLAIN.search(dispatch.raw_name)
+    return int(kernel[kernel.lastindex or 1]) if kernel else None
 
 
 MODEL = ReconstructModel()

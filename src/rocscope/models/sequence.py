@@ -8,7 +8,7 @@ of the recording (which stays unplaced), and every launch consistent with the la
 violation, and nothing of that stream is placed.
 
 Rows of a product (tokens of a step) are those that the step's activations were launched for, a workgroup a
-row, which counts the padding of a graph too; without activations, those of its fused norms.
+row, which counts the padding of a graph too; without activations, and with experts, those of its fused norms.
 """
 
 from __future__ import annotations
@@ -282,7 +282,8 @@ class _Stream:
         last = starts[np.flatnonzero(step == count - 1)[-1]]
         inside = (at >= 0) & (np.arange(len(group)) <= last)
         found = np.full(count, -1, np.int64)
-        for rank in sorted(set(_TOKENS.values())):
+        # activations of experts run for each token once an expert: there only norms count tokens
+        for rank in (1,) if self.served.experts else (0, 1):
             mine = np.flatnonzero((told > 0) & (asked == rank) & inside)
             low = np.full(count, np.iinfo(np.int64).max)
             high = np.full(count, -1, np.int64)
