@@ -81,7 +81,10 @@ def test_launches_without_kernels_are_missing_kernels():
     assert warnings(capture(CLEAN, spans=launches(10))) == {}
     assert warnings(capture(CLEAN, spans=launches(40, "hipMalloc"))) == {}
     assert warnings(made, steps=(0, 1)) == {}  # a part was selected: the rest is not missing
-    late = [{**each, "start_ns": 10**6, "end_ns": 10**6 + 1} for each in launches(40)]
+    late = [
+        {**each, "start_ns": 10**6, "end_ns": 10**6 + 1, "correlation_id": 1000 + i}
+        for i, each in enumerate(launches(40))
+    ]
     assert warnings(capture(CLEAN, spans=late)) == {}  # still pending when recording ended
 
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rocscope import columns, metrics
+from rocscope.analyzers import clocks
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
 
 _SATURATED: Final = 2**32 - 1  # a 32-bit counter that stopped; sums over instances are multiples of it
-_LAUNCH: Final = re.compile(r"launch_?(cooperative_?)?kernel|graph_?launch|ModuleLaunch", re.IGNORECASE)
 _NO_KERNELS: Final = re.compile(r"counter|within the host|span|files")  # drops that lose no kernel
 _MISSING: Final = frozenset({"dropped-dispatches", "partial-recording", "launches-without-kernels"})
 _SHAPE: Final = ("kernel", *metrics.SHAPE)
@@ -83,7 +83,7 @@ def _launches(study: Study) -> None:
     rows, spans = capture.dispatches, capture.spans
     if not spans.num_rows or rows["correlation_id"].null_count == rows.num_rows or study.options.between_s:
         return
-    spans = spans.filter(columns.holds(spans["name"], lambda name: bool(_LAUNCH.search(name))))
+    spans = spans.filter(columns.holds(spans["name"], lambda name: bool(clocks.LAUNCH.search(name))))
     last = pc.max(rows["end_ns"]).as_py()
     spans = spans.filter(pc.and_(spans["correlation_id"].is_valid(), pc.less(spans["end_ns"], last)))
     keys = ["process", "correlation_id"]
@@ -233,7 +233,7 @@ def _unknown_gpus(study: Study) -> None:
 
 _CHECKS: Final = (
     *(_provenance, _empty, _notices, _dropped, _partial, _launches, _times, _counters, _ranks, _passes),
-    *(_shapes, _unknown_gpus),
+    *(clocks.between_host_and_gpu, clocks.between_ranks, _shapes, _unknown_gpus),
 )
 
 ANALYZER = Integrity()
