@@ -168,3 +168,15 @@ def test_vllm_with_detailed_annotations_on_the_host(captures: Path):
 def _recorded(path: Path) -> pd.DataFrame:
     recorded = discovery.load([path])
     return step_context.add(metrics.group(recorded), recorded)
+
+
+def test_rows_that_are_kept_apart_have_their_own_steps():
+    spans = [
+        annotation("execute_context_1(64)_generation_0(0)", 0, 40),
+        annotation("execute_context_0(0)_generation_1(1)", 50, 90),
+    ]
+    recorded = capture([row("a", 5, 3), row("a", 60, 3)], spans=spans)
+    placed = {"layer": (np.array([0, 1]), np.array(["first", "second"], object))}
+    kernels = metrics.group(recorded, None, placed)
+    found = step_context.add(kernels, recorded, placed).set_index("layer")
+    assert found.step_tokens.to_dict() == {"first": 64, "second": 1}

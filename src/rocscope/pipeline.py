@@ -177,14 +177,14 @@ def analyze_capture(
     say("measuring")
     specs = _specs(capture, options)
     served, unused = _served(capture, options)
-    kernels = metrics.group(capture, names)
+    kernels, placed = metrics.group(capture, names), None
     if reason := apply.contradiction(kernels, served):
         served = None
         text = f"the model is not the one of this recording, or split otherwise (--tp): {reason}"
         unused = Warned(code="model-mismatch", message=f"{text}; its shapes are not used")
     elif served and (placed := sequence.place(metrics.timing(capture).rows, names, served)):
         kernels = metrics.group(capture, names, placed)
-    kernels = apply.apply(step_context.add(kernels, capture), specs, served)
+    kernels = apply.apply(step_context.add(kernels, capture, placed), specs, served)
 
     say("analysing")
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs)

@@ -9,6 +9,7 @@ prompt computed before the recording began) only adds to it, so that such a cont
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,10 +41,11 @@ _PLAIN: Final = "vLLM's step annotations; tokens found in a prefix cache would a
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Placed = Mapping[str, tuple[Ints, NDArray[Any]]]
 
 
-def add(kernels: pd.DataFrame, capture: Capture) -> pd.DataFrame:
-    """Return ``kernels`` (rows of :func:`rocscope.metrics.group`) with :data:`COLUMNS`.
+def add(kernels: pd.DataFrame, capture: Capture, placed: Placed | None = None) -> pd.DataFrame:
+    """Return ``kernels`` (rows of :func:`rocscope.metrics.group`, given ``placed``) with :data:`COLUMNS`.
 
     A dispatch belongs to the step in whose interval on the GPU it starts or, where annotations were recorded
     on the host only, to the one in which the call that launched it was made.
@@ -56,7 +58,7 @@ def add(kernels: pd.DataFrame, capture: Capture) -> pd.DataFrame:
         none = pd.Series([None] * len(kernels), kernels.index, dtype=object)
         return kernels.assign(**empty, step_phase=none, step_context_source=none)
     table = timing(capture).rows.unify_dictionaries()
-    keys, ids = _groups(table)
+    keys, ids = _groups(table, placed or {})
     size = len(keys)
     index = _step_of(table, found, capture)
     inside = index >= 0
@@ -80,19 +82,22 @@ def add(kernels: pd.DataFrame, capture: Capture) -> pd.DataFrame:
     )
 
 
-def _groups(table: pa.Table) -> tuple[pd.DataFrame, Ints]:
+def _groups(table: pa.Table, placed: Placed) -> tuple[pd.DataFrame, Ints]:
     """Number the rows as ``metrics.group`` does, and return what names each group."""
     import pandas as pd
 
     texts = {name: columns.text(table[name]) for name in ("kind", "kernel", "operator_shapes")}
     numbers = {name: columns.ints(table[name]) for name in ("gpu", *SHAPE)}
-    ids, size = columns.identify([*numbers.values(), *(codes for codes, _ in texts.values())])
+    coded = (*texts.values(), *placed.values())
+    ids, size = columns.identify([*numbers.values(), *(codes for codes, _ in coded)])
     first = columns.first_rows(ids, size)
     keys: dict[str, Any] = {"gpu": numbers["gpu"][first]}
     for name, renamed in (("kind", "kind"), ("kernel", "raw_name"), ("operator_shapes", "operator_shapes")):
         keys[renamed] = pd.Series(columns.lookup(texts[name], first), dtype=object)
     for name in SHAPE:
         keys[name] = columns.known(table[name], ids, size)
+    for name, told in placed.items():
+        keys[name] = pd.Series(columns.lookup(told, first), dtype=object)
     return pd.DataFrame(keys), ids
 
 
