@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions
@@ -13,6 +13,7 @@ from rocscope.findings import (
     Drop,
     Integrity,
     KernelFinding,
+    Measure,
     NotEvaluated,
     Occupancy,
     Quantity,
@@ -23,6 +24,9 @@ from rocscope.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_OF_THE_LAUNCH: Final = frozenset({"workgroups", "waves", "waves_per_cu", "theoretical_occupancy_frac"})
 
 
 def analysis(study: Study, targets: list[Target], not_evaluated: list[NotEvaluated]) -> Analysis:
@@ -141,7 +145,12 @@ def _kernel(row: dict[Any, Any], total: float) -> KernelFinding:
         compute_frac=_number(row["compute_frac"]),
         intensity_flop_per_byte=_number(row["intensity_flop_per_byte"]),
         ridge_flop_per_byte=_number(row["ridge_flop_per_byte"]),
-        occupancy=Occupancy(),
+        occupancy=Occupancy(
+            theoretical_frac=_number(row["theoretical_occupancy_frac"]),
+            achieved_frac=_number(row["achieved_occupancy_frac"]),
+            limited_by=row["occupancy_limited_by"],
+        ),
+        measures=_measures(row),
         bound=row["bound"],
         limiter=row["limiter"],
         confidence=row["confidence"],
@@ -150,6 +159,18 @@ def _kernel(row: dict[Any, Any], total: float) -> KernelFinding:
         exposed_s=_seconds(row["exposed_ns"]),
         case=row["case"],
     )
+
+
+def _measures(row: dict[Any, Any]) -> list[Measure]:
+    return [
+        Measure(
+            measure=name,
+            value=float(row[name]),
+            basis=None if name in _OF_THE_LAUNCH and not source.startswith("given") else "measured",
+            source=source,
+        )
+        for name, source in sorted(row["measures_source"].items())
+    ]
 
 
 def _quantity(row: dict[Any, Any], what: str) -> Quantity:

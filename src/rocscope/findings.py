@@ -124,6 +124,15 @@ class Quantity(_Finding):
     source: str | None = None
 
 
+class Measure(_Finding):
+    """What counters say of a dispatch, or what follows from its launch, then without a basis."""
+
+    measure: str  # of study.MEASURE_COLUMNS or measures.OTHER_MEASURES
+    value: float
+    basis: Basis | None
+    source: str
+
+
 class Occupancy(_Finding):
     """Waves resident against the most that could be."""
 
@@ -155,6 +164,7 @@ class KernelFinding(_Finding):
     intensity_flop_per_byte: float | None
     ridge_flop_per_byte: float | None
     occupancy: Occupancy
+    measures: list[Measure] = Field(default_factory=list)
     bound: Bound
     limiter: Limiter
     confidence: Confidence

@@ -62,7 +62,8 @@ def measure(capture: Capture, kernels: pd.DataFrame, specs: dict[int, GpuSpec | 
         return result
     tool = f"{manifest.profiler} {manifest.profiler_version}".strip()
     for name in (name for name in MEASURE_COLUMNS if name in wide):
-        _put(result, name, wide.groupby("group")[name].mean(), f"given by {tool}")
+        known = wide[name].where(np.isfinite(wide[name]) & (wide[name] >= 0))
+        _put(result, name, known.groupby(wide["group"]).mean(), f"given by {tool}")
     table = _Table(wide, kernels, specs, {each.index: each.note for each in manifest.passes})
     for gpu in sorted(kernels["gpu"].unique()):
         here = table.of(gpu)
@@ -115,7 +116,8 @@ def _wide(capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Mea
     row = rows[ids[table.num_rows :]]
     numbers = counters["value"].to_numpy()
     long = pd.DataFrame({"row": row, "counter": values[codes], "value": numbers})
-    wide = long[long["row"] >= 0].pivot_table(index="row", columns="counter", values="value", aggfunc="sum")
+    long = long[(long["row"] >= 0) & long["value"].notna()]
+    wide = long.pivot_table(index="row", columns="counter", values="value", aggfunc="first")
     wide.columns = [str(name) for name in wide.columns]
     wide = wide.rename(columns=_aliases(wide.columns, needed))
     groups = Groups(kernels)
