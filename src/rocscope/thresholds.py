@@ -26,6 +26,10 @@ class Verdict(_Data):
     near_ridge_frac: Figure  # this near to the ridge, relative, confidence is low
     launch_floor_factor: Figure  # times the launch floor
     cu_bytes_per_clock: Figure  # the most one CU can move
+    matrix_busy_frac: Figure  # matrix pipes busy for so much of the time do a kernel's arithmetic
+    half_rate_cycles: Figure  # that an instruction keeps a pipe of half the lanes busy
+    ramp_factor: Figure  # times the shortest kernel: the most that launch, ramp and drain are taken to last
+    low_occupancy_frac: Figure  # below it too few waves are resident to hide memory latency
     shortest_kernel_s: Figure  # where a GPU's launch floor is not known
 
 
