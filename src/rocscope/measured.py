@@ -115,10 +115,11 @@ def _wide(capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Mea
     rows[ids[: table.num_rows]] = np.arange(table.num_rows)
     row = rows[ids[table.num_rows :]]
     numbers = counters["value"].to_numpy()
-    long = pd.DataFrame({"row": row, "counter": values[codes], "value": numbers})
-    long = long[(long["row"] >= 0) & long["value"].notna()]
-    wide = long.pivot_table(index="row", columns="counter", values="value", aggfunc="first")
-    wide.columns = [str(name) for name in wide.columns]
+    good = (row >= 0) & ~np.isnan(numbers)
+    used, place = np.unique(row[good], return_inverse=True)
+    matrix = np.full((len(used), len(values)), np.nan)
+    matrix[place[::-1], codes[good][::-1]] = numbers[good][::-1]  # of a value recorded twice the first counts
+    wide = pd.DataFrame(matrix, index=used, columns=[str(name) for name in values])
     wide = wide.rename(columns=_aliases(wide.columns, needed))
     groups = Groups(kernels)
     group = groups.of(table)[wide.index.to_numpy()]
@@ -200,10 +201,9 @@ class _Table:
             return None, ""
         rows = self.wide
         if len(formula.names) > 1 and formula.runs == "one":
-            rows = rows[~rows["pass"].map(lambda index: MIXED in self._notes.get(index, ""))]
+            rows = rows[~rows["pass"].isin([index for index, note in self._notes.items() if MIXED in note])]
         if formula.level:
-            levels = {index for index in rows["pass"].unique() if self._level(index) == formula.level}
-            rows = rows[rows["pass"].isin(levels)]
+            rows = rows[rows["pass"].isin([i for i in self._notes if self._level(i) == formula.level])]
         value = self._value(formula, rows)
         by_pass = value.groupby([rows["group"], rows["pass"]]).mean().dropna()
         found = by_pass.groupby(level=0).first()
@@ -213,7 +213,7 @@ class _Table:
         return found.combine_first(across), "one run or several" if len(found) else "several runs"
 
     def _level(self, index: int) -> str:
-        found = self._notes.get(index, "").partition("level ")[2]
+        found = self._notes[index].partition("level ")[2]
         return found.partition(",")[0].strip()
 
     def _across(self, formula: Formula) -> pd.Series:
@@ -223,7 +223,8 @@ class _Table:
         parts: dict[str, pd.Series] = {}
         for name in (*formula.names, *([WINDOW] if WINDOW in self.wide else []), "time_ns"):
             known = self.wide[self.wide[name].notna()]
-            rank = known["pass"] + (_LEVELS * known["pass"].map(lambda index: bool(self._level(index))))
+            levels = known["pass"].isin([index for index in self._notes if self._level(index)])
+            rank = known["pass"] + _LEVELS * levels
             first = known[rank == rank.groupby(known["group"]).transform("min")]
             parts[name] = first.set_index(["group", "ordinal"])[name]
         joined = pd.DataFrame(parts).reset_index()
