@@ -1,4 +1,8 @@
-"""One file to send: a capture folder in a ``.tar.gz`` or ``.zip`` that says nothing of who packed it."""
+"""One file to send: a capture folder in a ``.tar.gz`` or ``.zip`` that says nothing of who packed it.
+
+An archive that was received is untrusted: only the files of a capture are taken out of it, by their own names
+into a folder of ours, and no more of them than an archive of its size can honestly hold.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,19 @@ import gzip
 import tarfile
 import tempfile
 import zipfile
-from pathlib import Path
-from typing import Final
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
 
-from rocscope.capture import Capture
-from rocscope.errors import UsageError
+from rocscope import tables
+from rocscope.capture import MANIFEST, Capture, is_capture
+from rocscope.errors import DamagedInput, InputError, UsageError
 
 SUFFIXES: Final = (".tar.gz", ".tgz", ".zip")
+_FILES: Final = (MANIFEST, *(f"{name}.parquet" for name in tables.SCHEMAS))
+_MAX_GROWTH: Final = 200  # Parquet is packed already, a manifest shrinks to a tenth; more is a bomb
+_FREE_BYTES: Final = 1 << 20  # what an archive of any size may hold
 
 
 def check_name(target: Path) -> None:
@@ -38,6 +48,51 @@ def pack(capture: Capture, target: Path, *, like: Path | None = None) -> None:
             _zip(folder, files, target)
         else:
             _tar(folder, files, target)
+
+
+def unpack(archive: Path) -> Capture | None:
+    """Load the capture in an archive that :func:`pack` made; ``None`` where ``archive`` holds no capture.
+
+    Raises :class:`DamagedInput` for an archive cut short and :class:`InputError` for one that unpacks to
+    more than it can honestly hold.
+    """
+    left = archive.stat().st_size * _MAX_GROWTH + _FREE_BYTES
+    with tempfile.TemporaryDirectory(prefix="rocscope-shared-") as scratch:
+        folder = Path(scratch) / "capture"
+        folder.mkdir()
+        try:
+            for name, stream in _members(archive):
+                with (folder / name).open("xb") as out:
+                    while chunk := stream.read(1 << 20):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise InputError(f"{archive}: unpacks to too much", "unpack it by hand")
+                        out.write(chunk)
+        except FileExistsError:
+            raise InputError(f"{archive}: holds more than one capture", "unpack it, and name one") from None
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            if not any(folder.iterdir()):
+                return None
+            raise DamagedInput(f"{archive}: damaged archive ({error})", "copy the file again") from error
+        return Capture.load(folder) if is_capture(folder) else None
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Give the files of a capture in ``archive``, by name and one after the other; nothing else of it."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.infolist():
+                if PurePosixPath(entry.filename).name in _FILES and not entry.is_dir():
+                    with packed.open(entry) as stream:
+                        yield PurePosixPath(entry.filename).name, stream
+        return
+    with tarfile.open(archive, mode="r|gz") as tar:
+        for member in tar:
+            name = PurePosixPath(member.name).name
+            if member.isreg() and name in _FILES:
+                content = tar.extractfile(member)
+                if content is not None:
+                    yield name, content
 
 
 def _tar(folder: Path, files: list[Path], target: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -15,7 +17,7 @@ import synthetic_rocpd as synthetic
 from rocscope.capture import Capture
 from rocscope.collectors import reader, stems
 from rocscope.collectors.discovery import load, recognise
-from rocscope.errors import InputError, UnknownFormat
+from rocscope.errors import DamagedInput, InputError, UnknownFormat
 
 KERNELS = (
     "Kind,Agent_Id,Queue_Id,Thread_Id,Dispatch_Id,Kernel_Id,Kernel_Name,Correlation_Id,Start_Timestamp,"
@@ -253,6 +255,51 @@ def test_saved_captures(tmp_path: Path) -> None:
     capture = load([tmp_path / "rec"])
     assert capture.dispatches.num_rows == 1
     assert "capture-skipped" in codes(capture)
+
+
+def test_a_folder_of_reports_is_the_capture_in_it(tmp_path: Path) -> None:
+    raw = trace(tmp_path / "out" / "raw" / "1_kernel_trace.csv")
+    capture = load([raw])
+    capture.manifest.command = ["vllm", "serve"]  # known to the capture alone
+    capture.save(tmp_path / "out" / "capture")
+    assert load([tmp_path / "out"]).manifest.command == []
+    (tmp_path / "out" / "analysis.json").write_text("{}")
+    assert load([tmp_path / "out"]).manifest.command == ["vllm", "serve"]
+
+
+def test_an_archive_that_somebody_sent_is_not_trusted(tmp_path: Path) -> None:
+    saved = load([trace(tmp_path / "1_kernel_trace.csv")]).save(tmp_path / "capture")
+
+    def packed(name: str, *more: tuple[str, bytes], twice: bool = False) -> Path:
+        with tarfile.open(tmp_path / name, "w:gz") as tar:
+            for path in [*saved.iterdir()] * (2 if twice else 1):
+                tar.add(path, f"../../capture/{path.name}")  # names that lead out are not followed
+            for inside, content in more:
+                entry = tarfile.TarInfo(inside)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        return tmp_path / name
+
+    assert load([packed("more.tar.gz", ("../../evil.sh", b"x"))]).dispatches.num_rows == 1
+    assert not (tmp_path.parent.parent / "evil.sh").exists()
+    with pytest.raises(InputError, match="more than one capture"):
+        load([packed("twice.tar.gz", twice=True)])
+    with pytest.raises(UnknownFormat):
+        load([_tar_of(tmp_path / "other.tar.gz", "notes.txt", b"hello")])
+    with pytest.raises(InputError, match="unpacks to too much"):
+        load([_tar_of(tmp_path / "bomb.tar.gz", "manifest.json", bytes(64 << 20))])
+    whole = packed("whole.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(DamagedInput):
+        load([tmp_path / "cut.tar.gz"])
+
+
+def _tar_of(path: Path, inside: str, content: bytes) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        entry = tarfile.TarInfo(inside)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return path
 
 
 def test_no_gpu_kernels_is_no_error(tmp_path: Path, captures: Path) -> None:

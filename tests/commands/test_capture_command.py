@@ -123,6 +123,11 @@ def test_share_makes_an_archive_that_loads_again(capsys: Captured, saved: Path, 
     with tarfile.open(target) as packed:
         packed.extractall(tmp_path / "again", filter="data")
     assert "4,794 dispatches" in out(capsys, "capture", "info", tmp_path / "again" / "capture")[0]
+    assert "4,794 dispatches" in out(capsys, "capture", "info", tmp_path / "again")[0]
+    assert "4,794 dispatches" in out(capsys, "capture", "info", target)[0]
+    zipped = tmp_path / "shared.zip"
+    out(capsys, "capture", "share", saved, "-o", zipped)
+    assert "4,794 dispatches" in out(capsys, "capture", "info", zipped)[0]
     assert "exists" in out(capsys, "capture", "share", saved, "-o", target, code=2)[1]
     assert "end it in .tar.gz" in out(capsys, "capture", "share", saved, "-o", tmp_path / "x.rar", code=2)[1]
     assert not list(tmp_path.glob(".*"))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from rocscope.capture import Capture, is_capture
 from rocscope.capture import Source as Record
-from rocscope.collectors import stems
+from rocscope.collectors import saved, stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader, readers
 from rocscope.collectors.source import Source
@@ -69,14 +69,16 @@ def load(paths: Sequence[Path], *, progress: Progress | None = None) -> Capture:
     for path in paths:
         if not path.exists():
             raise NotFound(f"{path}: no such file or folder", "check the path")
-    saved = [path for path in paths if path.is_dir() and is_capture(path)]
-    if saved:
+    found = [inside for path in paths if path.is_dir() and (inside := saved.folder(path))]
+    if found:
         if len(paths) > 1:
             raise InputError(
-                f"{saved[0]} is a saved capture, and {len(paths)} paths were named",
+                f"{found[0]} is a saved capture, and {len(paths)} paths were named",
                 "name one capture alone, or set two against each other with `rocscope compare A B`",
             )
-        return Capture.load(saved[0])
+        return Capture.load(found[0])
+    if len(paths) == 1 and paths[0].is_file() and (shared := saved.shared(paths[0])) is not None:
+        return shared
     builder = CaptureBuilder()
     _read_all(_recognised(paths, builder), builder, progress or (lambda _: None))
     return _finish(builder)

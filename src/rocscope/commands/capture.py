@@ -85,6 +85,7 @@ def share(capture: Path, output: Path, force: bool) -> None:
     Examples:
       rocscope capture share capture/ -o capture.tar.gz
       rocscope capture share rocprof-out/ -o capture.zip
+      rocscope analyze capture.tar.gz
     """
     from rocscope import archive
     from rocscope.exports.target import refuse_existing, replacing
