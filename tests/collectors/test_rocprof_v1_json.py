@@ -139,6 +139,16 @@ def test_a_file_cut_off_gives_its_whole_events_synthetic(tmp_path: Path) -> None
     assert codes(found) == ["malformed-json"]
 
 
+def test_a_gzip_cut_off_gives_its_whole_events_synthetic(tmp_path: Path) -> None:
+    events = [kernel(f"k{n}", n * 1000, n * 1000 + n * 7919 % 997 + 1) for n in range(1, 2000)]
+    packed = gzip.compress((OPENING + "".join(events) + CLOSING).encode())
+    path = tmp_path / "synthetic.json.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    capture = read(path)
+    assert 500 < capture.dispatches.num_rows < 1999
+    assert "malformed-json" in codes(capture)
+
+
 def test_a_whole_file_describes_the_gpu_and_passes_flow_events_over_synthetic(tmp_path: Path) -> None:
     found = read(write(tmp_path, OPENING + FLOW + kernel("a", 10, 60) + FLOW + CLOSING))
     assert found.dispatches.num_rows == 1

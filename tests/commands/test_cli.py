@@ -81,6 +81,17 @@ def test_a_recording_without_kernels_is_reported_and_refused(tmp_path: Path) -> 
     assert "no GPU kernels in this recording" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_a_recording_cut_before_its_first_kernel_is_called_cut(tmp_path: Path) -> None:
+    event = json.dumps(
+        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 1, "dur": 5}
+    )
+    text = f'{{"schemaVersion": 1, "deviceProperties": [], "traceEvents": [{event}, {{"ph": "X", "cat": "ker'
+    (tmp_path / "cut.json").write_text(text)
+    done = rocscope("analyze", tmp_path / "cut.json", "--quiet")
+    assert done.returncode == 4
+    assert "cut.json is cut off at byte" in done.stderr and "copy the file again" in done.stderr
+
+
 def test_an_unknown_gpu_lists_the_known(capsys: pytest.CaptureFixture[str], examples: Path) -> None:
     code, err = refused(
         capsys, "analyze", examples / "h200_decoder" / "kineto_fp16_graph.json.gz", "--gpu", "MI9"

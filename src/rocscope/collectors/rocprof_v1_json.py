@@ -64,7 +64,7 @@ class RocprofV1JsonReader:
         """
         builder.manifest.setdefault("profiler", "rocprof")
         events = _Events(source.name, builder)
-        with source.local() as path, JsonStream.open(path, source.name) as stream:
+        with source.local(salvage=True) as path, JsonStream.open(path, source.name) as stream:
             headless = stream.peek() == b","
             if headless:
                 for batch in stream.elements(_EVENTS):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from rocscope.commands import _shared
+
+DAMAGE: Final = ("truncated-file", "malformed-json", "malformed-rows")  # notices of what could not be read
 
 
 @click.command("analyze", short_help="Label and rank the kernels of a recording.")
@@ -58,6 +61,12 @@ def COMMAND(
         written = pipeline.write_reports(analysis, capture, out) if out else {}
     _shared.show(analysis, written, as_json=as_json, quiet=quiet)
     if not analysis.kernels:
+        for warned in analysis.integrity.warnings:
+            if warned.code in DAMAGE:
+                raise NoKernels(
+                    f"no GPU kernels in what can be read of this recording: {warned.message}",
+                    "copy the file again, or profile again",
+                )
         raise NoKernels(
             "no GPU kernels in this recording",
             "record GPU activity, for example with `rocscope profile` on a node with ROCm",
