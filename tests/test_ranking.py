@@ -223,3 +223,22 @@ def test_shares_that_fall_are_refused():
 )
 def test_figures_have_three_digits_and_a_unit(text, expected):
     assert text == expected
+
+
+def test_targets_without_a_forecast_come_last():
+    rows = [row("k", 0, 100_000), row("few", 100_000, 100_000, grid_x=256)]
+    targets, _ = rank(rows, {"k": {"bytes": 1e7, "flops": 0.0}, "few": {"bytes": 1e6, "flops": 0.0}})
+    gains = [each.expected_gain is None for each in targets]
+    assert gains == sorted(gains) and gains[-1]
+    assert [each.rank for each in targets] == list(range(1, len(targets) + 1))
+
+
+def test_work_on_a_gpu_that_waits_for_another_gains_nothing():
+    checked = study(capture(four_ranks([29_000, 29_000]), ranks=2), {"k": SLOW})
+    runner.run(checked)
+    both = ranking.rank(checked.kernels)[0]
+    checked.kernels["critical"] = checked.kernels["gpu"] == 1
+    late = ranking.rank(checked.kernels)[0]
+    checked.kernels.loc[checked.kernels["gpu"] == 1, "bound"] = "unknown"
+    assert both and late and "on GPU" not in late[0].expected_gain.basis
+    assert ranking.rank(checked.kernels)[0] == []

@@ -1,0 +1,222 @@
+"""Rules fire on a recording, or on a synthetic twin of a described case, and are quiet elsewhere."""
+
+import pyarrow as pa
+import pytest
+
+import rocscope
+from rocscope import pipeline
+from rocscope.analyzers import rules as analyzer
+from rocscope.analyzers import runner
+from rocscope.capture import Gpu
+from rocscope.config import AnalyzeOptions
+from rocscope.rules import rules
+from rocscope.tables import conform
+from synthetic_capture import capture, row, study
+
+FILL = "void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<c10::Half>>(int)"
+GPTQ4 = "void vllm::gptq::gemm_half_q_half_gptq_4bit_kernel<true, 1>(unsigned int const*)"
+TILED = "Cijk_Alik_Bljk_HHS_BH_MT128x128x32_MI32x32x8x1_SN_1LDSB0"
+
+
+def fired(analysis):
+    ids = [each.id for rule in rules() for each in analysis.targets if each.id.startswith(f"rule-{rule.id}")]
+    notes = [each.code for each in analysis.integrity.warnings if each.code.startswith("rule-")]
+    return {rule.id for rule in rules() if any(each.startswith(f"rule-{rule.id}") for each in [*ids, *notes])}
+
+
+def open_rules(analysis):
+    return {each.rule: each for each in analysis.not_evaluated}
+
+
+RECORDED = [
+    ("h200_vllm/gptq8_graph.kineto.json.gz", {"quantised-more-bytes-than-16-bit", "fill-per-projection"}),
+    ("h200_vllm/fp16_graph.kineto.json.gz", {"split-k-partial-sums"}),
+    ("h200/kineto_fp16_graph.json.gz", {"split-k-partial-sums", "grid-smaller-than-the-gpu"}),
+    ("rocprofv3/llamacpp_gfx1151", {"lds-bank-conflicts"}),
+]
+
+
+@pytest.mark.captures
+@pytest.mark.parametrize(("name", "wanted"), RECORDED)
+def test_rules_that_fire_on_recordings(captures, name, wanted):
+    analysis = rocscope.analyze(captures / name)
+    assert wanted <= fired(analysis)
+    quiet = set().union(*(rule for _, rule in RECORDED)) - wanted - {"grid-smaller-than-the-gpu"}
+    assert fired(analysis).isdisjoint(quiet)
+    for target in analysis.targets:
+        if target.id.startswith("rule-"):
+            assert target.evidence[-1].startswith("source: ") and "[rule-" in target.evidence[0]
+            assert (
+                target.advice
+                and target.confirm_by
+                and "{" not in target.problem
+                and "?" not in target.problem
+            )
+
+
+def synthetic(rows, arch="gfx908", name="MI100", **manifest):
+    """A run on MI100 as described, nothing of it recorded."""
+    made = capture(rows, **manifest)
+    made.manifest.provenance = "synthetic"
+    made.manifest.gpus[:] = [Gpu(gpu=0, arch=arch, name=name)]
+    return made
+
+
+def step(*kernels, each_ns=10_000):
+    return [row(name, i * each_ns, each_ns, dispatch_id=i) for i, name in enumerate(kernels)]
+
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 32,
+    "intermediate_size": 11008,
+    "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128},
+}
+
+
+def test_settings_and_log_of_a_run_on_mi100():
+    lines = {"tunableop-wrong-arch": 4, "hipblaslt-first-call": 2, "awq-triton-forced": 1}
+    made = synthetic(
+        step("awq_gemm_kernel", TILED), model=CONFIG, log_lines=lines, environment={"VLLM_X": "1"}
+    )
+    analysis = pipeline.analyze_capture(made)
+    wanted = {"triton-awq-forced", "tuning-results-for-another-gpu", "group-size-128-on-gfx908"}
+    assert wanted | {"hipblaslt-first-call-lines"} <= fired(analysis)
+    for target in analysis.targets:
+        if target.scope == "configuration":
+            assert target.expected_gain is None and target.kernel is None and target.rank > 0
+    note = next(w for w in analysis.integrity.warnings if w.code == "rule-hipblaslt-first-call-lines")
+    assert "2 lines" in note.message
+
+
+def test_the_same_run_without_those_settings_is_quiet():
+    config = {**CONFIG, "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}
+    none = {"tunableop-wrong-arch": 0, "hipblaslt-first-call": 0, "awq-triton-forced": 0}
+    made = synthetic(
+        step("awq_gemm_kernel", TILED), model=config, log_lines=none, environment={"VLLM_X": "1"}
+    )
+    analysis = pipeline.analyze_capture(made)
+    settings = {rule.id for rule in rules() if rule.scope == "configuration"}
+    assert fired(analysis).isdisjoint(settings) and settings.isdisjoint(open_rules(analysis))
+
+
+def test_a_run_of_which_nothing_is_known_is_not_judged():
+    analysis = pipeline.analyze_capture(synthetic(step("awq_gemm_kernel", TILED)))
+    found = open_rules(analysis)
+    assert {rule.id for rule in rules() if rule.scope == "configuration"} <= set(found)
+    assert "server.log" in found["tuning-results-for-another-gpu"].collect_with
+    assert "--model config.json" in found["group-size-128-on-gfx908"].collect_with
+    assert "telemetry" in found["clock-below-peak"].collect_with
+
+
+def test_a_tile_wasted_on_one_row_is_found_by_its_shape():
+    made = synthetic(step(TILED, TILED))
+    checked = study(made, families={TILED: "gemm"})
+    runner.run(checked)
+    assert "tile-wider-than-the-problem" in {each.rule for each in checked.not_evaluated}
+    for rows, wanted in ((1, True), (512, False)):
+        checked = study(made, families={TILED: "gemm"})
+        checked.kernels["problem_shape"] = [{"m": rows, "n": 4096, "k": 4096}] * len(checked.kernels)
+        runner.run(checked)
+        told = [each for each in checked.targets if "tile" in each.id]
+        assert bool(told) is wanted
+        if told:
+            assert "tiles of at least 128 rows and columns where the problem has 1" in told[0].problem
+            assert told[0].expected_gain is None and "not counted twice" in told[0].evidence[-2]
+
+
+def test_fills_of_the_field_notes():
+    rows = step(*[name for _ in range(16) for name in (FILL, GPTQ4)])
+    analysis = pipeline.analyze_capture(synthetic(rows))
+    target = next(each for each in analysis.targets if each.id.startswith("rule-fill-per-projection"))
+    assert "16 times, 50 % of kernel time" in target.problem
+    gain = target.expected_gain
+    assert (gain.low_frac, gain.mid_frac, gain.high_frac) == pytest.approx((0.15, 0.35, 0.5))
+    once = pipeline.analyze_capture(synthetic(step(FILL, *[GPTQ4] * 16)))
+    assert "fill-per-projection" not in fired(once)
+
+
+def clocks(made, hertz, subject="gpu:0"):
+    count = 20
+    last = max(made.dispatches["end_ns"].to_pylist())
+    times = pa.array([1 + i * (last - 2) // count for i in range(count)])
+    made.samples = conform(
+        "samples",
+        {
+            "time_ns": times,
+            "source": pa.array(["nvml"] * count),
+            "subject": pa.array([subject] * count),
+            "metric": pa.array(["clock_hz"] * count),
+            "value": pa.array([hertz] * count, pa.float64()),
+        },
+        count,
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("hertz", "subject", "outcome"),
+    [
+        (1.08e9, "gpu:0", "fires"),
+        (1.502e9, "gpu:0", "quiet"),
+        (1.08e9, "gpu:7", "open"),
+    ],
+)
+def test_a_clock_below_its_peak(hertz, subject, outcome):
+    analysis = pipeline.analyze_capture(clocks(synthetic(step(GPTQ4, GPTQ4)), hertz, subject))
+    assert ("clock-below-peak" in fired(analysis)) is (outcome == "fires")
+    assert ("clock-below-peak" in open_rules(analysis)) is (outcome == "open")
+    if outcome == "fires":
+        target = next(each for each in analysis.targets if "clock" in each.id)
+        assert target.scope == "timeline" and "71.9 %" in target.problem
+        assert target.expected_gain.high_frac == pytest.approx(1 - 1.08 / 1.502)
+        assert target.evidence[0] == "telemetry.clock_frac 71.9 % [rule-clock-below-peak]"
+
+
+@pytest.mark.parametrize(("sectors", "outcome"), [(64e6, True), (16e6, False), (None, None)])
+def test_uncoalesced_loads_by_sectors_a_request(sectors, outcome):
+    """64 sectors for the 64 work-items of a wave, as where each reads a column of its own."""
+    checked = study(capture(step("gemv", each_ns=100_000)), {"gemv": {"bytes": 1e7, "flops": 4e7}})
+    runner.run(checked)
+    checked.not_evaluated.clear()
+    if sectors is not None:
+        checked.kernels["global_load_requests"] = 1e6
+        checked.kernels["global_load_sectors"] = sectors
+        checked.kernels["l2_bytes"] = 2e7
+    analyzer.ANALYZER.run(checked)
+    told = [each for each in checked.targets if each.id.startswith("rule-uncoalesced")]
+    assert bool(told) is (outcome is True)
+    unknown = "uncoalesced-global-loads" in {each.rule for each in checked.not_evaluated}
+    assert unknown is (outcome is None)
+
+
+def test_many_kernels_make_a_target_each_of_those_that_matter():
+    names = [f"few{i}" for i in range(6)]
+    rows = [row(n, 100_000 * i, 100_000, grid_x=1024) for i, n in enumerate(names)]
+    checked = study(capture(rows), {n: {"bytes": 1e6, "flops": 0.0} for n in names})
+    runner.run(checked)
+    told = [each.kernel for each in checked.targets if each.id.startswith("rule-grid")]
+    assert told == ["few0", "few1", "few2"]
+
+
+def test_an_unusable_model_and_an_empty_recording_are_no_facts():
+    made = synthetic(step(GPTQ4), model={"hidden_size": "wide"})
+    assert "group-size-128-on-gfx908" in open_rules(pipeline.analyze_capture(made))
+    plain = {key: value for key, value in CONFIG.items() if key != "quantization_config"}
+    assert "group-size-128-on-gfx908" not in open_rules(
+        pipeline.analyze_capture(synthetic(step(GPTQ4), model=plain))
+    )
+    checked = study(capture([]))
+    analyzer.ANALYZER.run(checked)
+    assert checked.targets == [] and checked.not_evaluated == []
+
+
+def test_selected_options_reach_the_rules(tmp_path):
+    import json
+
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    analysis = pipeline.analyze_capture(synthetic(step(GPTQ4)), AnalyzeOptions(model=path))
+    assert "group-size-128-on-gfx908" in fired(analysis)
