@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rocscope import columns
 from rocscope.hardware import GpuSpec
+from rocscope.kernel_names import clean
 from rocscope.metrics import SHAPE
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ class Groups:
 
     def __init__(self, kernels: pd.DataFrame) -> None:
         self._rows: dict[Key, list[tuple[Key, int]]] = defaultdict(list)
+        self._plain: dict[Key, list[tuple[Key, int]]] = defaultdict(list)  # by what all tools call a kernel
         self._single: dict[Key, int] = {}  # rows that stand for one dispatch, as a table of measurements has
         shapes = kernels[list(SHAPE)].fillna(_UNKNOWN).to_numpy().astype(np.int64).tolist()
         singles = kernels["dispatch_id"] if "dispatch_id" in kernels else [_UNKNOWN] * len(kernels)
         for row, (gpu, name, single, shape) in enumerate(
             zip(kernels["gpu"], kernels["raw_name"], singles, shapes, strict=True)
         ):
-            self._rows[(gpu, name)].append((tuple(shape), row))
+            for known in (self._rows[(gpu, name)], self._plain[(gpu, clean(name))]):
+                known.append((tuple(shape), row))
             if single >= 0:
                 self._single[(gpu, single)] = row
 
@@ -64,7 +67,7 @@ class Groups:
         return found[ids]
 
     def _find(self, key: Key, shape: Key) -> tuple[int, bool]:
-        candidates = self._rows.get(key, [])
+        candidates = self._rows.get(key) or self._plain.get((key[0], clean(key[1])), [])
         same = [row for other, row in candidates if other == shape]
         if same:
             return (same[0] if len(same) == 1 else -1), True

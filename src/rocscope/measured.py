@@ -29,6 +29,12 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 WINDOW: Final = "GRBM_GUI_ACTIVE"
+_FORMATS: Final = {  # how the formats of a tool's files begin
+    "omniperf": ("omniperf",),
+    "rocprof": ("rocprof-v1",),
+    "rocprofv2": ("rocprofv2",),
+    "rocprofv3": ("rocprofv3", "rocpd"),
+}
 ONE_DIE: Final = frozenset({"gfx908", "gfx90a"})  # where its cycles are of one die
 MIXED: Final = "may mix runs"  # in the note of a pass whose runs cannot be told apart
 _LEVELS: Final = 1 << 20  # runs that add up a level come last: they are more disturbed than others
@@ -57,7 +63,9 @@ def measure(capture: Capture, kernels: pd.DataFrame, specs: dict[int, GpuSpec | 
         return result
     manifest = capture.manifest
     archs = {each.gpu: each.arch for each in manifest.gpus}
-    wide = _wide(capture, kernels, {*names, WINDOW, *_needed(capture, specs, archs)}, result)
+    profiler, version = _tool(capture)
+    books = {gpu: formulas(profiler, version, _arch(gpu, specs, archs)) for gpu in archs}
+    wide = _wide(capture, kernels, {*names, WINDOW, *_needed(books)}, result)
     if wide.empty:
         return result
     tool = f"{manifest.profiler} {manifest.profiler_version}".strip()
@@ -69,7 +77,7 @@ def measure(capture: Capture, kernels: pd.DataFrame, specs: dict[int, GpuSpec | 
         here = table.of(gpu)
         if here.wide.empty:
             continue
-        for formula in formulas(manifest.profiler, manifest.profiler_version, _arch(gpu, specs, archs)):
+        for formula in books.get(gpu, ()):
             found, runs = here.evaluate(formula)
             if found is not None:
                 note = f" ({formula.note})" if formula.note else ""
@@ -83,14 +91,22 @@ def _arch(gpu: int, specs: dict[int, GpuSpec | None], archs: dict[int, str]) -> 
     return spec.arch if spec else archs.get(gpu, "")
 
 
-def _needed(capture: Capture, specs: dict[int, GpuSpec | None], archs: dict[int, str]) -> set[str]:
+def _tool(capture: Capture) -> tuple[str, str]:
+    """Return which tool took the counters, and its version; nothing where files of several were read.
+
+    Tools name other things alike: what one has derived is not to be read by the formula of another.
+    """
     manifest = capture.manifest
-    found: set[str] = set()
-    for gpu in archs:
-        for formula in formulas(manifest.profiler, manifest.profiler_version, _arch(gpu, specs, archs)):
-            found.update(formula.names)
-            found.update(name.removesuffix("_sum") for name in formula.names)
-    return found
+    starts = {name: tool for tool, begins in _FORMATS.items() for name in begins}
+    found = {starts[start] for each in manifest.sources for start in starts if each.format.startswith(start)}
+    if found <= {manifest.profiler} or found == {"omniperf"}:
+        return manifest.profiler, manifest.profiler_version
+    return (found.pop(), "") if len(found) == 1 else ("", "")
+
+
+def _needed(books: dict[int, tuple[Formula, ...]]) -> set[str]:
+    found = {name for book in books.values() for formula in book for name in formula.names}
+    return found | {name.removesuffix("_sum") for name in found}
 
 
 def _wide(capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Measured) -> pd.DataFrame:

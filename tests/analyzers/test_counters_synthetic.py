@@ -15,6 +15,7 @@ from rocscope import hardware, tables
 from rocscope.analyzers import runner
 from rocscope.analyzers.counters import ANALYZER as COUNTERS
 from rocscope.analyzers.occupancy import ANALYZER as OCCUPANCY
+from rocscope.capture import Source
 from rocscope.study import MEASURE_COLUMNS, Study
 from synthetic_capture import capture, row, study
 
@@ -229,6 +230,28 @@ def test_plain_names_of_sums_are_understood_and_nothing_divided_by_nothing_is_mi
         [kernel(start=0)], [[(kernel(), {"TCC_HIT": 0.0, "TCC_MISS": 0.0, "TCC_REQ": 2.0})]], tool="rocprofv3"
     ).kernels.to_dict("records")
     assert np.isnan(found["l2_hit_frac"]) and found["l2_bytes"] == 128
+
+
+def test_suffixes_that_one_tool_adds_to_a_name_do_not_part_a_kernel_from_its_counters() -> None:
+    run = [(kernel("k(int) [clone .kd]"), {"SQ_INSTS_VALU": 5.0})]
+    assert workspace([kernel("k(int)", start=0)], [run]).kernels["valu_insts"].iloc[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("formats", "found"),
+    [
+        (["torch-trace", "rocprofv3-csv-counters"], 0.5),
+        (["rocprof-v1-csv", "rocprofv3-csv-counters"], np.nan),
+    ],
+)
+def test_derived_counters_are_read_by_the_tool_whose_files_were_read(
+    formats: list[str], found: float
+) -> None:
+    made = workspace([kernel(start=0)], [[(kernel(), {"L2CacheHit": 50.0})]], tool="torch").capture
+    made.manifest.sources = [Source(path="x", format=each, size_bytes=1) for each in formats]
+    checked = study(made, spec=MI100)
+    runner.run(checked, [COUNTERS])
+    np.testing.assert_equal(checked.kernels["l2_hit_frac"].iloc[0], found)
 
 
 amounts = st.integers(0, 10**9)
