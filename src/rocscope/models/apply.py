@@ -55,7 +55,9 @@ def apply(
         **_quantity("flops", [each.flops for each in found], found),
         "flops_unit": _texts([each.flops_unit for each in found]),
         "intensity_limit": _numbers([each.intensity_limit for each in found]),
-        "intensity_limit_source": _texts([each.source if each.intensity_limit else None for each in found]),
+        "intensity_limit_source": _texts(
+            [None if each.intensity_limit is None else each.source for each in found]
+        ),
     }
     return kernels.assign(
         # the dtype is given, as pandas would take a column of texts and None for strings and NaN

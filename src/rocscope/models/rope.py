@@ -34,7 +34,8 @@ class RopeModel:
         """Return bytes and FLOPs where tokens, heads and rotated dimensions are known."""
         if short_name(dispatch.raw_name) not in _KERNELS:
             return None
-        found = _from_operator(dispatch) or _from_launch(dispatch, served)
+        told = dispatch.operator == _OPERATOR
+        found = _from_operator(dispatch, served) if told else _from_launch(dispatch, served)
         if found is None:
             return None
         tokens, width, rotary, dtype, how = found
@@ -49,22 +50,30 @@ class RopeModel:
         )
 
 
-def _from_operator(dispatch: Dispatch) -> tuple[int, int, int, str, str] | None:
-    """Read ``rotary_embedding(positions, query, key, head_size, cos_sin_cache, ..)``, heads rotated whole."""
+def _from_operator(dispatch: Dispatch, served: ServedModel | None) -> tuple[int, int, int, str, str] | None:
+    """Read ``rotary_embedding(positions, query, key, head_size, cos_sin_cache, ..)``."""
     given = tensors(dispatch)
-    if dispatch.operator != _OPERATOR or len(given) != 4:
+    if len(given) != 4:
         return None
     positions, query, key, cache = given
     tokens, dtype, rotary = math.prod(positions.dims), dtype_of(query), cache.dims[-1] if cache.dims else 0
     if dtype is None or not tokens or not rotary or dtype_of(key) != dtype:
         return None
-    sizes = [math.prod(each.dims) for each in (query, key)]
-    grid = workgroups(dispatch)
+    sizes, grid = [math.prod(each.dims) for each in (query, key)], workgroups(dispatch)
     if any(size % (tokens * rotary) for size in sizes) or (grid is not None and grid[0] != tokens):
         return None
-    if _threads(dispatch) not in (None, min(sizes[0] // tokens // 2, _MOST_THREADS)):
-        return None  # a part of each head is rotated: how much of the width that is, is not told
-    return tokens, sum(sizes) // tokens, rotary, dtype, f"shapes of {_OPERATOR}"
+    head = _head(dispatch, served, sizes[0] // tokens, rotary)
+    if head is None or head < rotary:
+        return None
+    return tokens, sum(sizes) // tokens * rotary // head, rotary, dtype, f"shapes of {_OPERATOR}"
+
+
+def _head(dispatch: Dispatch, served: ServedModel | None, width: int, rotary: int) -> int | None:
+    """Return the elements of a head, of which ``rotary`` are rotated; the operator gives them as a number."""
+    if served is not None and served.rotary_dim == rotary and width % served.head_dim == 0:
+        return served.head_dim
+    threads = _threads(dispatch)
+    return rotary if threads is not None and threads == width // 2 < _MOST_THREADS else None
 
 
 def _from_launch(dispatch: Dispatch, served: ServedModel | None) -> tuple[int, int, int, str, str] | None:
