@@ -1,4 +1,4 @@
-"""Modelled bytes of every measured case beyond the cache against the counters, each exception with its reason."""
+"""Modelled bytes of every measured case beyond the cache against the counters; exceptions have a reason."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ KNOWN: dict[str, dict[str, Any]] = {  # what a recording would tell beside the l
 EXCEPTIONS = {
     "w4_gemm_m4096_gateup8b": (
         5.43,
-        "tiles along M read the weights anew, 32 times in all, partly from memory",
+        "tiles along M read the weights anew, partly from memory",
     ),
     "gemm_m4096_gateup": (2.77, "both matrices are read anew for tiles that the L2 no longer holds"),
     "gemm_m8192_sq": (3.43, "both matrices are read anew for tiles that the L2 no longer holds"),
     "softmax_vocab": (1.94, "each row is read twice more, for the maximum and the sum"),
     "awq_dequant_gateup8b": (
         0.90,
-        "26 MB of what was written are still in the 60 MB L2 when the kernel ends",
+        "26 MB of what was written are still in the L2 when the kernel ends",
     ),
     "embedding": (0.83, "22 MB of what was written are still in the L2 when the kernel ends"),
 }

@@ -55,6 +55,8 @@ class GptqModel:
             rows, ranges = operator_rows(dispatch) or dispatch.layer_m, (ANY, ANY)
         else:
             rows, ranges = _rows(dispatch, name), launch_ranges(dispatch)
+            if dispatch.grid is None and dispatch.layer is not None:  # as in graph replays on ROCm
+                rows, ranges = remainder(dispatch), (ANY, ANY)
         found_bits = kernel or alternative
         if found_bits is None:
             return None
@@ -91,6 +93,19 @@ def _rows(dispatch: Dispatch, name: str) -> int | None:
     if len(numbers) != 2 or grid is None or not 1 <= numbers[1] <= _MOST_ROWS:
         return None
     return grid[1] * numbers[1]
+
+
+def remainder(dispatch: Dispatch) -> int | None:
+    """Return the rows of a dispatch of fewer than eight, which its name tells, else ``None``."""
+    name = short_name(dispatch.raw_name)
+    numbers = template_numbers(dispatch.raw_name, name) if _NAME.fullmatch(name) else ()
+    return numbers[1] if len(numbers) == 2 and 1 <= numbers[1] < _MOST_ROWS else None
+
+
+def full_rows(dispatch: Dispatch) -> bool:
+    """Return whether this dispatch does whole multiples of eight rows, maybe before one for the rest."""
+    name = short_name(dispatch.raw_name)
+    return bool(_NAME.fullmatch(name)) and template_numbers(dispatch.raw_name, name)[1:] == (_MOST_ROWS,)
 
 
 def launch_ranges(dispatch: Dispatch) -> tuple[range, range] | None:

@@ -35,6 +35,8 @@ class ReconstructModel:
     def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
         """Return bytes and FLOPs where N, K and the groups are certain."""
         bits, within = _bits(dispatch), ranges(dispatch)
+        if dispatch.grid is None and dispatch.layer is not None:  # as in graph replays on ROCm
+            within = (gptq.ANY, gptq.ANY)
         if bits is None or within is None:
             return None
         found = gptq.weights(dispatch, served, bits, within)

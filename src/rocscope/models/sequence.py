@@ -8,7 +8,8 @@ of the recording (which stays unplaced), and every launch consistent with the la
 violation, and nothing of that stream is placed.
 
 Rows of a product (tokens of a step) are those that the step's activations were launched for, a workgroup a
-row, which counts the padding of a graph too; without activations, and with experts, those of its fused norms.
+row, which counts the padding of a graph too; without activations, and with experts, those of its fused norms;
+without launches, as in graph replays on ROCm, those that fused GPTQ products have in their names.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from numpy.typing import NDArray
 
 from rocscope import columns
 from rocscope.kernel_names import short_name
-from rocscope.models import fits
+from rocscope.models import fits, gptq
 from rocscope.models.model import Dispatch
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import template_numbers, workgroups
+from rocscope.models.shapes import workgroups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ _EXPERTS: Final = ("fused_moe_triton", "fused_moe_wna16", "triton_kernels_matmul
 _TOKENS: Final = {"act_and_mul_kernel": 0, "silu_and_mul_kernel": 0, "fused_add_rms_norm_kernel": 1}
 """Kernels with a row of workgroups a token along x, and in which order they are asked."""
 _BATCHED: Final = "aten::bmm"  # attention written as products
-_FULL_ROWS: Final = 8  # of a fused GPTQ dispatch; the remainder is a dispatch of its own
+_BY_ROWS: Final = 2  # asked last: fused GPTQ products of fewer than eight rows, whose name tells them
 
 _DENSE: Final = (
     ("PAPPSP", ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")),
@@ -72,8 +73,8 @@ class _Group:
     dispatch: Dispatch
     tokens: int | None  # rows, of a kernel that has a workgroup a row
     asked: int  # which of those kernels is believed first
-    full: tuple[int, ...] | None  # launch of a fused GPTQ product of eight rows a workgroup
-    rest: tuple[int, ...] | None  # of its remainder
+    full: tuple[Any, ...] | None  # launch of a fused GPTQ product of eight rows a workgroup
+    rest: tuple[Any, ...] | None  # of its remainder
 
 
 def place(rows: pa.Table, names: pd.DataFrame, served: ServedModel) -> Tags | None:
@@ -165,14 +166,11 @@ def _group(dispatch: Dispatch) -> _Group:
         letter = "E"
     elif family in ("attention", "activation"):
         letter = "A" if family == "attention" else "S"
-    full = rest = None
-    if name.startswith("gemm_half_q_half_gptq_") and grid:
-        numbers = template_numbers(dispatch.raw_name, name)
-        launch = (int(name[22]), grid[0], grid[2], (dispatch.workgroup or (0,))[0])
-        full = launch if numbers[-1:] == (_FULL_ROWS,) else None
-        rest = launch if len(numbers) == 2 and grid[1] == 1 and 0 < numbers[1] < _FULL_ROWS else None
-    tokens = grid[0] if name in _TOKENS and grid else None
-    return _Group(letter, dispatch, tokens, _TOKENS.get(name, 9), full, rest)
+    launch = (name, *(grid or (0, 0, 0))[::2])
+    rows = gptq.remainder(dispatch) if (grid or (1, 1))[1] == 1 else None
+    full, rest = (launch if each else None for each in (gptq.full_rows(dispatch), rows))
+    tokens = grid[0] if name in _TOKENS and grid else rows
+    return _Group(letter, dispatch, tokens, _TOKENS.get(name, _BY_ROWS), full, rest)
 
 
 def _plans(served: ServedModel) -> Iterator[tuple[bytes, list[str]]]:
@@ -283,13 +281,17 @@ class _Stream:
         inside = (at >= 0) & (np.arange(len(group)) <= last)
         found = np.full(count, -1, np.int64)
         # activations of experts run for each token once an expert: there only norms count tokens
-        for rank in (1,) if self.served.experts else (0, 1):
+        for rank in (1, 2) if self.served.experts else (0, 1, 2):
             mine = np.flatnonzero((told > 0) & (asked == rank) & inside)
             low = np.full(count, np.iinfo(np.int64).max)
             high = np.full(count, -1, np.int64)
             np.minimum.at(low, at[mine], told[mine])
             np.maximum.at(high, at[mine], told[mine])
-            found = np.where((found < 0) & (low == high), high, found)
+            known = (found < 0) & (low == high)
+            if rank == _BY_ROWS:  # the rest of a product whose other rows are a dispatch of their own
+                whole = np.array([each.full is not None for each in self.groups])[group]
+                known &= np.bincount(at[whole & inside], minlength=count) == 0
+            found = np.where(known, high, found)
         m = np.where(step_of >= 0, found[step_of], -1)
         if "lm_head" in names:  # the head runs for the last token of each sequence only
             head = layer == names.index("lm_head")

@@ -129,14 +129,16 @@ def _from_operator(dispatch: Dispatch) -> Estimate | None:
 def _one_row(dispatch: Dispatch, served: ServedModel | None, name: str) -> Estimate | None:
     quantization = served.quantization if served else None
     grid = workgroups(dispatch)
-    if served is None or grid is None or quantization is None or not served.linears_complete:
+    if served is None or quantization is None or not served.linears_complete:
+        return None
+    if grid is None and dispatch.layer is None:
         return None
     dtype = SERVED_DTYPES.get(served.dtype or "")
     if quantization.bits != _BITS or dtype not in ("fp16", "bf16"):
         return None
     columns = _COLUMNS[name]
     layers = (dispatch.layer,) if dispatch.layer else served.linears
-    found = {(each.n, each.k) for each in layers if -(-each.n // columns) == grid[0]}
+    found = {(each.n, each.k) for each in layers if grid is None or -(-each.n // columns) == grid[0]}
     if len(found) != 1:
         return None
     n, k = found.pop()
@@ -150,7 +152,7 @@ def _one_row(dispatch: Dispatch, served: ServedModel | None, name: str) -> Estim
         flops=2.0 * n * k,
         flops_unit="vector_fp32",
         problem_shape=gemm_shape(1, n, k, dtype, group_size=quantization.group_size, bits=_BITS),
-        source=f"M=1 by the kernel, N={n} by the launch, K={k}: {how}; each datum once",
+        source=f"M=1 by the kernel, N={n}, K={k}: {how}; each datum once",
     )
 
 
@@ -161,7 +163,7 @@ def _placed(dispatch: Dispatch, served: ServedModel | None, zero_bits: int) -> E
     if served is None or quantization is None or layer is None or m is None or quantization.bits != _BITS:
         return None
     groups, dtype = quantization.groups(layer.k), SERVED_DTYPES.get(served.dtype or "")
-    if groups is None or dtype not in ("fp16", "bf16") or not fits(dispatch, layer, m):
+    if groups is None or dtype not in ("fp16", "bf16") or fits(dispatch, layer, m) is False:
         return None
     n, k = layer.n, layer.k
     return Estimate(
