@@ -119,6 +119,8 @@ def study(
             ["by hand" if not np.isnan(v) else None for v in values], dtype=object
         )
     frame["flops_unit"] = pd.Series(["vector_fp16"] * len(frame), dtype=object)
+    frame["intensity_limit"] = np.nan
+    frame["intensity_limit_source"] = pd.Series([None] * len(frame), dtype=object)
     frame["problem_shape"] = pd.Series([None] * len(frame), dtype=object)
     return Study(
         capture=made,

@@ -59,11 +59,13 @@ def test_confidence():
     assert label({"bytes": 7e6, "flops": 1e7}, passes=perturbed)["confidence"] == "low"
 
 
-def test_counters_make_a_label_sure():
-    made = study(capture([row("k", 0, 10_000)]), {"k": LITTLE})
-    made.kernels["bytes_basis"] = "measured"
-    runner.run(made)
-    assert made.kernels.loc[0, "confidence"] == "high"
+def test_measured_bytes_alone_leave_room_for_other_limits():
+    near_all = {"bytes": 9.5e6, "flops": 1e7}
+    for model, sure in ((LITTLE, "medium"), ({"bytes": 7e6, "flops": 1e7}, "medium"), (near_all, "high")):
+        made = study(capture([row("k", 0, 10_000)]), {"k": model})
+        made.kernels["bytes_basis"] = "measured"
+        runner.run(made)
+        assert made.kernels.loc[0, "confidence"] == sure
 
 
 def test_the_evidence_says_figures_source_and_rule():

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from rocscope.analyzers import runner
-from rocscope.analyzers.roofline import ANALYZER
 from synthetic_capture import capture, row, study
 
 
 def one(kernel="k", mean=10_000, family="gemm", kind="kernel", **model):
     made = study(capture([row(kernel, 0, mean, kind=kind)]), {kernel: model}, families={kernel: family})
-    ANALYZER.run(made)
+    runner.run(made)
     return made.kernels.iloc[0], made
 
 
@@ -93,17 +92,17 @@ def test_a_value_at_its_ceiling_stays_within_one():
 
 def test_an_unknown_gpu_or_pipe_gives_no_roof():
     made = study(capture([row("k", 0, 10)]), {"k": {"bytes": 1.0, "flops": 1.0}}, spec=None)
-    ANALYZER.run(made)
+    runner.run(made)
     assert made.kernels.loc[0, "bound"] == "unknown" and np.isnan(made.kernels.loc[0, "peak_bandwidth"])
     made = study(capture([row("k", 0, 10_000)]), {"k": {"bytes": 1e6, "flops": 1e6}})
     made.kernels["flops_unit"] = "matrix_fp8"
-    ANALYZER.run(made)
+    runner.run(made)
     assert made.kernels.loc[0, "bound"] == "unknown" and made.kernels.loc[0, "bandwidth_frac"] > 0
 
 
 def test_hidden_time_has_no_headroom():
     made = study(capture([row("k", 0, 10_000), row("cover", 0, 10_000)]), {"k": {"bytes": 1e6, "flops": 0.0}})
-    ANALYZER.run(made)
+    runner.run(made)
     assert made.kernels.set_index("kernel").loc["k", "headroom_ns"] == 0
 
 

@@ -27,7 +27,7 @@ def _of(row: Row, spec: GpuSpec | None) -> list[str]:
             "the GPU is not known, so there is no roof to hold this kernel against; name it with --gpu "
             "[roofline-unknown-gpu]"
         ]
-    parts = [_moved(row, spec), _worked(row, spec), _bound(row), _limiter(row, spec)]
+    parts = [_moved(row, spec), _worked(row, spec), _counted(row), _bound(row), _limiter(row, spec)]
     return [part for part in parts if part]
 
 
@@ -80,10 +80,53 @@ def _origin_of_flops(row: Row) -> str:
     return "from the same" if told == before else told
 
 
+_COUNTED = (  # column, what it is, share of what
+    ("l2_frac", "L2 traffic", "of the L2's bandwidth"),
+    ("l1_frac", "L1 traffic", "of the L1's bandwidth"),
+    ("l2_hit_frac", "L2 hits", ""),
+    ("issue_active_frac", "schedulers issue", "of the cycles with work"),
+    ("mfma_busy_frac", "matrix pipes busy", ""),
+    ("valu_busy_frac", "VALU busy", ""),
+    ("salu_busy_frac", "SALU busy", ""),
+    ("mem_unit_busy_frac", "memory unit busy", ""),
+    ("mem_unit_stalled_frac", "memory unit stalled", ""),
+    ("lds_conflict_frac", "LDS conflicts", ""),
+    ("achieved_occupancy_frac", "occupancy", "achieved"),
+    ("theoretical_occupancy_frac", "occupancy", "possible"),
+)
+
+
+def _counted(row: Row) -> str:
+    """Say what counters told beside bytes; nothing where none did."""
+    told = [
+        f"{what} {percent(row[name])}{f' {whole}' if whole else ''}"
+        for name, what, whole in _COUNTED
+        if name != "theoretical_occupancy_frac" and not np.isnan(row[name])
+    ]
+    if not told:
+        return ""
+    possible = row["theoretical_occupancy_frac"]
+    told += [] if np.isnan(possible) else [f"occupancy {percent(possible)} possible"]
+    return f"counters: {', '.join(told)} [counters]"
+
+
 def _bound(row: Row) -> str:
+    rule, memory = row["bound_rule"], percent(row["bandwidth_frac"])
+    texts = {
+        "bound-copy": "does no arithmetic worth counting, so the memory roof lies above it",
+        "bound-cache": "its device memory traffic alone would make it compute bound, but its data may have "
+        "been in the L2, and of the traffic that the L2 served the L2's roof is the lower one",
+        "bound-pipes-idle": f"its arithmetic pipes were busy {percent(_busiest(row))} of the time at most, "
+        f"less than the {memory} of the memory bandwidth, so the memory roof is the nearer one whatever its "
+        "FLOPs",
+        "bound-pipes-busy": f"its matrix pipes were busy {percent(row['matrix_frac'])} of the time, more "
+        f"than the {memory} of the memory bandwidth, so the compute roof lies above it",
+        "bound-limit": f"at most {digits(row['intensity_limit'])} FLOP/B "
+        f"({row.get('intensity_limit_source')}), below the ridge, so the memory roof lies above it",
+    }
+    if rule in texts:
+        return f"{texts[rule]} [{rule}]"
     intensity, ridge = row["intensity_flop_per_byte"], row["ridge_flop_per_byte"]
-    if row["bound"] != "unknown" and row["flops"] == 0:
-        return "does no arithmetic worth counting, so the memory roof lies above it [bound-copy]"
     if row["bound"] != "unknown":
         side = "below" if row["bound"] == "memory" else "above"
         return (
@@ -97,7 +140,24 @@ def _bound(row: Row) -> str:
     if missing:
         return f"bound unknown: no {' and no '.join(missing)} for this launch shape [bound-unknown]"
     unit = row["flops_unit"] or "its arithmetic unit"
+    if not np.isnan(ridge):
+        return (
+            "bound unknown: more data may have moved within the L2 than memory saw, or other pipes may do "
+            "the arithmetic than those it was held against [bound-unknown]"
+        )
     return f"bound unknown: the peak of {unit} is not known [bound-unknown]"
+
+
+def _resident(row: Row) -> str:
+    achieved = row["achieved_occupancy_frac"]
+    measured = not np.isnan(achieved)
+    return percent(achieved if measured else row["theoretical_occupancy_frac"]) + (
+        " on average" if measured else " at most"
+    )
+
+
+def _busiest(row: Row) -> float:
+    return float(np.fmax(row["matrix_high_frac"], row["vector_high_frac"]))
 
 
 def _limiter(row: Row, spec: GpuSpec) -> str:
@@ -109,19 +169,27 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
         "limiter-link": "waits for and moves data over a link between devices or to the host",
         "limiter-balanced": f"at or above {line} of both roofs, its shares within 10 points of each other",
         "limiter-memory-roof": f"at or above {line} of the memory roof",
-        "limiter-compute-roof": f"at or above {line} of the arithmetic roof",
+        "limiter-cache-roof": f"at {percent(row['cache_frac'])} of a cache roof, below {line} of memory's",
+        "limiter-compute-roof": f"at {percent(row['work_frac'])} of an arithmetic roof, at or above {line}",
         "limiter-launch-floor": f"its mean of {duration(row['mean_ns'])} is at the launch floor of "
         f"{duration(floor.value * 1e9) if floor else ''} of the {spec.name}",
         "limiter-few-workgroups": f"{groups}: too few to keep all busy; below {line} of both roofs",
         "limiter-starved": f"{groups} can reach {line} of neither roof, whatever they do",
+        "limiter-low-occupancy": f"below {line} of all roofs, and {_resident(row)} of the waves that a "
+        "compute unit can hold: too few to hide the latency of memory",
+        "limiter-part-of-a-wave": f"{digits(count)} workgroups fill {percent(row['waves_per_cu'])} of the "
+        f"places there are for them at the same time; below {line} of all roofs",
         "limiter-below-all-roofs": f"below {line} of both roofs with enough workgroups "
         "(no counters: issue stalls, cache traffic and occupancy were not seen)",
         "limiter-not-enough-known": "limiter unknown: without bytes, FLOPs and peaks no roof is ruled out",
     }
     text = texts.get(row["limiter_rule"], "")
-    if row["limiter_rule"] == "limiter-below-all-roofs" and np.isnan(row["workgroups"]):
+    below = row["limiter_rule"] == "limiter-below-all-roofs"
+    if below and _counted(row):
+        text = f"below {line} of all roofs that were counted, {percent(row['nearest_frac'])} of the nearest"
+    elif below and np.isnan(row["workgroups"]):
         text = f"below {line} of both roofs; the launch shape was not recorded"
-    near = max(row["bandwidth_frac"], row["compute_frac"]) if row["bound"] != "unknown" else np.nan
+    near = row["nearest_frac"] if row["limiter"] != "unknown" else np.nan
     if abs(near - thresholds().verdict.roof_frac.value) < thresholds().verdict.near_line_frac.value:
         text += f"; at {percent(near)} this is near the line"
     return f"{text} [{row['limiter_rule']}]" if text else ""

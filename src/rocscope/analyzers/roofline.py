@@ -1,6 +1,7 @@
 """Which roof lies above each kernel, and how near the kernel comes to it.
 
-Shares are of datasheet peaks. The least time (``roof_ns``) is at achievable ceilings where they are known.
+Measured bytes and FLOPs go before modelled ones. Shares are of datasheet peaks. The least time (``roof_ns``)
+is at achievable ceilings where they are known.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rocscope.analyzers import bounds
 from rocscope.hardware import Ceilings, GpuSpec
 from rocscope.models.copies import over_link
 from rocscope.study import Study
@@ -26,7 +28,9 @@ class Roofline:
     help = "memory or compute bound, from bytes, FLOPs and the ceilings of the GPU"
     needs = (
         *("gpu", "kind", "raw_name", "family", "time_ns", "mean_ns", "exposed_ns"),
-        *("bytes", "flops", "flops_unit"),
+        *("bytes", "bytes_basis", "bytes_source", "flops", "flops_basis", "flops_source", "flops_unit"),
+        *("given_flops_unit", "read_bytes", "write_bytes", "flops_measured", "l2_bytes", "mfma_busy_frac"),
+        *("matrix_frac", "matrix_high_frac", "vector_high_frac", "intensity_limit"),
     )
     adds = (
         "peak_bandwidth",  # bytes/s, datasheet
@@ -37,6 +41,11 @@ class Roofline:
         "intensity_flop_per_byte",
         "ridge_flop_per_byte",
         "bound",
+        "bound_rule",
+        "unit_told",  # whether the pipe that does the FLOPs is known
+        "modelled_bytes",  # where measured ones took their place
+        "memory_ns",  # least time to move the bytes
+        "memory_basis",
         "roof_ns",  # least time of a dispatch
         "floor_ns",  # no kernel can be expected to run shorter
         "roof_basis",  # "achievable" | "datasheet" | None
@@ -52,6 +61,7 @@ class Roofline:
             (frame["kind"] == "memcpy") & frame["raw_name"].map(over_link)
         )
         frame["over_the_link"] = linked.to_numpy(bool)
+        bounds.measured_first(frame)
         _ceilings(frame, study.specs)
         mean = frame["mean_ns"].where(frame["mean_ns"] > 0)  # shorter than the clock's tick: no rate
         rate = frame["bytes"] / mean * 1e9
@@ -66,7 +76,8 @@ class Roofline:
         frame["compute_frac"] = compute.mask(over).clip(upper=1.0)
         frame["intensity_flop_per_byte"] = (frame["flops"] / frame["bytes"]).where(frame["bytes"] > 0)
         frame["ridge_flop_per_byte"] = frame["peak_flops"] / frame["peak_bandwidth"]
-        frame["bound"] = _bound(frame, over)
+        frame["bound"], frame["bound_rule"] = bounds.decide(frame, study.specs)
+        _least_by_memory(frame)
         frame["floor_ns"] = _floor(frame, study.specs)
         above = (1 - frame["roof_ns"] / mean).clip(lower=0.0)
         exposed = frame["exposed_ns"].fillna(frame["time_ns"])
@@ -99,6 +110,8 @@ def _ceilings(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> None:
     memory_ns = frame["bytes"] / achievable.fillna(frame["peak_bandwidth"]) * 1e9
     rates = np.where(np.isnan(flops), frame["peak_flops"], flops)
     compute_ns = frame["flops"].div(rates).mul(1e9).mask(frame["flops"] == 0, 0.0)
+    frame["memory_ns"] = memory_ns
+    frame["memory_basis"] = np.where(achievable.notna(), "achievable", "datasheet").astype(object)
     whole = memory_ns.notna() & compute_ns.notna() & ~frame["over_the_link"]
     frame["roof_ns"] = memory_ns.where(memory_ns >= compute_ns, compute_ns).where(whole)
     measured = np.where(memory_ns >= compute_ns, achievable.notna(), ~np.isnan(flops))
@@ -140,14 +153,14 @@ def _flags(memory: pd.Series, compute: pd.Series, limit: float) -> pd.Series:
     return pd.Series(texts, index=memory.index, dtype=object)
 
 
-def _bound(frame: pd.DataFrame, over: pd.Series) -> np.ndarray:
-    """Memory where the intensity is below the ridge, compute above it, unknown where either is not known."""
-    known = frame["intensity_flop_per_byte"].notna() & ~over & ~frame["over_the_link"]
-    copy = known & (frame["flops"] == 0)
-    ridge = frame["ridge_flop_per_byte"]
-    below = copy | (known & (frame["intensity_flop_per_byte"] < ridge))
-    above = known & ~copy & (frame["intensity_flop_per_byte"] >= ridge)
-    return np.select([below, above], ["memory", "compute"], default="unknown").astype(object)
+def _least_by_memory(frame: pd.DataFrame) -> None:
+    """Where memory is known to be the roof and FLOPs are not, the least time is that of the bytes."""
+    known = (frame["bound"] == "memory") & frame["roof_ns"].isna() & frame["memory_ns"].notna()
+    rows = (known & ~frame["over_the_link"]).to_numpy(bool)
+    frame["roof_ns"] = frame["roof_ns"].where(~rows, frame["memory_ns"])
+    basis = frame["roof_basis"].to_numpy(object).copy()
+    basis[rows] = frame["memory_basis"].to_numpy(object)[rows]
+    frame["roof_basis"] = basis
 
 
 ANALYZER = Roofline()
