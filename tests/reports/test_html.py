@@ -58,9 +58,34 @@ def test_the_page_refers_to_nothing_outside() -> None:
     assert not re.search(r"""(src|href)=["'](?!#)|@import|url\(""", own)
 
 
+def test_a_kernel_of_measured_bytes_and_uncounted_flops_is_a_line_along_its_bandwidth() -> None:
+    measured = Quantity(value=1e6, basis="measured", source="device memory, read and written")
+    uncounted = sample_kernel(
+        kernel="vecCopy",
+        bytes_per_dispatch=measured,
+        flops_per_dispatch=Quantity(),
+        intensity_flop_per_byte=None,
+        achieved_bandwidth_bytes_per_s=5e11,
+        time_frac=0.5,
+    )
+    analysis = sample_analysis(kernels=[uncounted])
+    figure = json.loads(charts.roofline_json(analysis) or "{}")
+    (line,) = [trace for trace in figure["data"] if trace["line"]["dash"] == "dot"]
+    assert line["text"].startswith("vecCopy N=3584: 500") and line["text"].endswith("FLOPs not counted")
+    assert [y / x for x, y in zip(line["x"], line["y"], strict=True)] == pytest.approx([5e11, 5e11])
+    assert "A dotted line is a kernel" in page(analysis)
+    rare = [uncounted.model_copy(update={"time_frac": 0.01})]
+    assert charts.roofline_json(sample_analysis(kernels=rare)) is None
+
+
 def test_a_chart_is_there_only_when_there_is_something_to_draw() -> None:
+    modelled = Quantity(value=1e6, basis="modelled", source="by hand")
     flat = sample_analysis(
-        kernels=[sample_kernel(flops_per_dispatch=Quantity(), intensity_flop_per_byte=None)]
+        kernels=[
+            sample_kernel(
+                bytes_per_dispatch=modelled, flops_per_dispatch=Quantity(), intensity_flop_per_byte=None
+            )
+        ]
     )
     unknown = sample_analysis(gpus=[sample_gpu(peak_bandwidth_bytes_per_s=None, peak_flops_per_s={})])
     for analysis in (flat, unknown, empty_analysis()):

@@ -19,14 +19,17 @@ MAX_NAMED: Final = 4
 _LARGEST_POINT_PX: Final = 34
 _SMALLEST_POINT_PX: Final = 7
 _CHART_PX: Final = (1030, 460)  # the plot on a desktop; labels are left out on narrow screens
+_SLOPE_FRAC: Final = 0.05  # of kernel time, for a line of its own
+_ABOVE: Final = 2.5  # times the highest roof, for its label
+_WIDEST: Final = 1e-2  # FLOP/B at the left edge where no kernel has a place
 _SAME_ROOF: Final = 0.02  # a ridge this near to that of a pipe is that pipe's
 
 
 def roofline_json(analysis: Analysis) -> str | None:
     """Return the roofline as JSON safe inside ``<script>``, or ``None`` where there is nothing to draw."""
-    points = roofline_points(analysis)
+    points, slopes = roofline_points(analysis), roofline_slopes(analysis)
     gpus = [gpu for gpu in analysis.gpus if gpu.peak_bandwidth_bytes_per_s and gpu.peak_flops_per_s]
-    if not points or not gpus:
+    if not (points or slopes) or not gpus:
         return None
     import plotly.graph_objects as go
 
@@ -37,8 +40,11 @@ def roofline_json(analysis: Analysis) -> str | None:
     figure.update_yaxes(range=[math.log10(bottom), math.log10(top)])
     for gpu in _models(gpus):
         _add_roofs(figure, gpu, points, low, high)
+    for kernel in slopes:
+        _add_slope(figure, kernel, low, top / _ABOVE)
     frame = (math.log10(low), math.log10(high), math.log10(bottom), math.log10(top))
-    _add_points(figure, points, _named(points, frame))
+    if points:
+        _add_points(figure, points, _named(points, frame))
     return for_script(figure.to_json())
 
 
@@ -51,6 +57,22 @@ def roofline_points(analysis: Analysis) -> list[KernelFinding]:
     """Return the kernels that have a place on a roofline (bytes, FLOPs and a time), by time."""
     placed = [k for k in analysis.kernels if k.intensity_flop_per_byte and achieved_flops(k)]
     return sorted(placed, key=lambda kernel: -(kernel.time_s or 0.0))[:MAX_POINTS]
+
+
+def roofline_slopes(analysis: Analysis) -> list[KernelFinding]:
+    """Return the longest kernels whose bytes were measured and whose FLOPs nobody counted, by time.
+
+    They lie somewhere on the line of their bandwidth; on gfx908, which counts no FLOPs, most kernels do.
+    """
+    found = [
+        k
+        for k in analysis.kernels
+        if k.bytes_per_dispatch.basis == "measured"
+        and k.flops_per_dispatch.value is None
+        and k.achieved_bandwidth_bytes_per_s
+        and (k.time_frac or 0.0) >= _SLOPE_FRAC
+    ]
+    return sorted(found, key=lambda kernel: -(kernel.time_s or 0.0))[:MAX_NAMED]
 
 
 def achieved_flops(kernel: KernelFinding) -> float | None:
@@ -84,14 +106,15 @@ def _models(gpus: list[GpuSummary]) -> list[GpuSummary]:
 def _span(points: list[KernelFinding], gpus: list[GpuSummary]) -> tuple[float, float]:
     intensities = [k.intensity_flop_per_byte for k in points if k.intensity_flop_per_byte]
     ridges = [max(g.peak_flops_per_s.values()) / (g.peak_bandwidth_bytes_per_s or 1.0) for g in gpus]
-    return min(intensities) / 2.5, max(*intensities, *ridges) * 4
+    return min(intensities) / 2.5 if intensities else _WIDEST, max([*intensities, *ridges]) * 4
 
 
 def _height(points: list[KernelFinding], gpus: list[GpuSummary]) -> tuple[float, float]:
     """Return the range of FLOP/s: from below the lowest point to above the roofs, so that labels fit."""
     reached = [rate for k in points if (rate := achieved_flops(k))]
     peaks = [max(_pipes(gpu, points).values()) for gpu in gpus]
-    return min(reached) / 3, max(*reached, *peaks) * 2.5
+    slope = min(gpu.peak_bandwidth_bytes_per_s or 1.0 for gpu in gpus) * _WIDEST
+    return min(reached) / 3 if reached else slope / 10, max([*reached, *peaks]) * _ABOVE
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -147,6 +170,15 @@ def _add_roofs(figure: Any, gpu: GpuSummary, points: list[KernelFinding], low: f
         label = f"{name} {pipe.replace('_', ' ')}, datasheet: {figures.rate_flops(peak)}"
         _line(figure, [start, high], [peak, peak], label, "solid")
         _note(figure, high, peak, f"{pipe.replace('_', ' ')} {figures.rate_flops(peak)}", above=True)
+
+
+def _add_slope(figure: Any, kernel: KernelFinding, low: float, top: float) -> None:
+    """Draw where a kernel of known bandwidth and unknown FLOPs may lie."""
+    rate = kernel.achieved_bandwidth_bytes_per_s or 1.0
+    label = f"{_label(kernel)}: {figures.rate_bytes(rate)}, FLOPs not counted"
+    _line(figure, [low, top / rate], [low * rate, top], label, "dot")
+    beside = math.sqrt(low * top / rate)
+    _note(figure, beside, beside * rate, label, above=False)
 
 
 def _note(figure: Any, x: float, y: float, text: str, *, above: bool) -> None:

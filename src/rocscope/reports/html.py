@@ -50,6 +50,7 @@ class _Html:
                 left_out=_left_out(analysis),
                 choices=_choices(analysis),
                 roofline=roofline,
+                slopes=bool(charts.roofline_slopes(analysis)),
                 unplaced=_unplaced(analysis),
                 style=style,
                 script=script,
@@ -180,7 +181,8 @@ def _choices(analysis: Analysis) -> dict[str, list[str]]:
 
 
 def _unplaced(analysis: Analysis) -> dict[str, Any]:
-    placed = {id(kernel) for kernel in charts.roofline_points(analysis)}
+    shown = (*charts.roofline_points(analysis), *charts.roofline_slopes(analysis))
+    placed = {id(kernel) for kernel in shown}
     rest = [kernel for kernel in analysis.kernels if id(kernel) not in placed]
     shares = [kernel.time_frac for kernel in rest if kernel.time_frac is not None]
     return {"count": len(rest), "time_frac": sum(shares) if shares else None}
