@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from rocscope import advice, ranking, thresholds, wording
+from rocscope import advice, pipeline, ranking, thresholds, wording
 from rocscope.analyzers import runner
 from rocscope.errors import InputError
 from synthetic_capture import capture, row, study
@@ -12,6 +14,7 @@ def rank(rows, models, ranks=1, **more):
     return ranking.rank(checked.kernels, checked.targets)
 
 
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "h200_decoder"
 SENTENCE = "long enough for a sentence"
 SLOW = {"bytes": 1e6, "flops": 0.0}  # 1.25 us at the 0.8 TB/s that are reached
 
@@ -227,7 +230,7 @@ def test_figures_have_three_digits_and_a_unit(text, expected):
 
 def test_targets_without_a_forecast_come_last():
     rows = [row("k", 0, 100_000), row("few", 100_000, 100_000, grid_x=256)]
-    targets, _ = rank(rows, {"k": {"bytes": 1e7, "flops": 0.0}, "few": {"bytes": 1e6, "flops": 0.0}})
+    targets, _ = rank(rows, {"k": {"bytes": 1e7, "flops": 0.0}})  # what "few" moves is not known at all
     gains = [each.expected_gain is None for each in targets]
     assert gains == sorted(gains) and gains[-1]
     assert [each.rank for each in targets] == list(range(1, len(targets) + 1))
@@ -242,3 +245,19 @@ def test_work_on_a_gpu_that_waits_for_another_gains_nothing():
     checked.kernels.loc[checked.kernels["gpu"] == 1, "bound"] = "unknown"
     assert both and late and "on GPU" not in late[0].expected_gain.basis
     assert ranking.rank(checked.kernels)[0] == []
+
+
+def test_a_kernel_that_starves_for_workgroups_is_a_target_though_its_size_is_unknown():
+    # decode attention of one sequence: at most 4 FLOP a byte, but how many bytes is not recorded
+    found = pipeline.analyze(
+        EXAMPLES / "kineto_strided_graph.json.gz", model=EXAMPLES / "w4_config.json"
+    ).targets
+    first, second = found[:2]
+    assert first.kernel == "gptq_w4a16_gemv_strided_kernel"
+    assert first.expected_gain.high_frac - first.expected_gain.low_frac <= 0.5
+    assert second.kernel == "paged_attention_decode_kernel"
+    assert "limited by parallelism" in second.problem and "8 workgroups on 132" in " ".join(second.evidence)
+    gain, share = second.expected_gain, 8 / 132
+    assert gain.mid_frac == pytest.approx(second.time_frac * (1 - share**0.30), rel=1e-6)
+    assert "if all compute units had a part of it" in gain.basis
+    assert sum(each.kernel == second.kernel for each in found) == 1

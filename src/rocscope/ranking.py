@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SURE: Final = {"low": 0, "medium": 1, "high": 2}
 _ROOFS: Final = frozenset({"memory-bandwidth", "cache-bandwidth", "compute", "balanced"})
+_SPREAD: Final = "spread"  # roof_basis where the least time is not a roofline's
 _SHOWN_EVIDENCE: Final = 3  # launch shapes of a target whose evidence is repeated
 
 
@@ -45,11 +46,13 @@ def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Tar
     window = window_ns(kernels)
     found = list(others)
     if window > 0:
-        decisive = _decisive(kernels)
+        decisive = _spread(_decisive(kernels))
         known = decisive[(decisive["bound"] != "unknown") & decisive["headroom_ns"].notna()]
         for (kernel, family), rows in known.groupby(["kernel", "family"], sort=True):
             whole = decisive[(decisive["kernel"] == kernel) & (decisive["family"] == family)]
             found.append(_of_kernel(str(kernel), str(family), rows, whole, window))
+    ranked_kernels = {each.kernel for each in found if each.scope == "kernel" and each.expected_gain}
+    found = [each for each in found if each.expected_gain or each.kernel not in ranked_kernels]
     least = thresholds().targets.least_gain_frac.value
     kept = [each for each in found if not each.expected_gain or each.expected_gain.mid_frac >= least]
     kept.sort(key=_place)
@@ -126,6 +129,32 @@ def _decisive(kernels: pd.DataFrame) -> pd.DataFrame:
     return kernels[kernels["critical"].astype(bool)] if "critical" in kernels else kernels
 
 
+def _spread(kernels: pd.DataFrame) -> pd.DataFrame:
+    """Give kernels of unknown size that leave compute units without work a least time all the same.
+
+    The same work spread evenly over all compute units: ``mean * share of the compute units that have a
+    workgroup``. It is no roofline, so only what starves for workgroups and has none is held against it.
+    """
+    if "active_cus_frac" not in kernels:
+        return kernels
+    starved = (
+        kernels["headroom_ns"].isna()
+        & (kernels["bound"] != "unknown")
+        & (kernels["limiter"] == "parallelism")
+        & (kernels["active_cus_frac"] < 1)
+    )
+    if not starved.any():
+        return kernels
+    spread = kernels.copy()
+    least = (kernels["mean_ns"] * kernels["active_cus_frac"]).clip(lower=kernels["floor_ns"])
+    lost = 1 - (least / kernels["mean_ns"]).clip(upper=1.0)
+    spread.loc[starved, "roof_ns"] = least[starved]
+    spread.loc[starved, "headroom_ns"] = (kernels["exposed_ns"].fillna(kernels["time_ns"]) * lost)[starved]
+    spread["roof_basis"] = spread["roof_basis"].astype(object)
+    spread.loc[starved, "roof_basis"] = _SPREAD
+    return spread
+
+
 def _gain_of(rows: pd.DataFrame, window: float, where: str) -> Gain:
     exposed, headroom = rows["exposed_ns"].fillna(rows["time_ns"]), float(rows["headroom_ns"].sum())
     least = rows["roof_ns"].clip(lower=rows["floor_ns"])
@@ -138,9 +167,12 @@ def _gain_of(rows: pd.DataFrame, window: float, where: str) -> Gain:
     limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
     shares = _shares(limiter)
     ceiling = "achievable" if (rows["roof_basis"] == "achievable").all() else "datasheet"
+    held = f"on average at {percent(now)} of the roofline at {ceiling} ceilings"
+    if (rows["roof_basis"] == _SPREAD).all():
+        held = f"in {percent(now)} of which the same work would be done if all compute units had a part of it"
     basis = (
-        f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel{where}, on average "
-        f"at {percent(now)} of the roofline at {ceiling} ceilings; all of that headroom would be "
+        f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel{where}, {held}; "
+        f"all of that headroom would be "
         f"{percent(headroom / window)}, but changes to {limiter}-limited kernels close about "
         f"{percent(shares.low)} to {percent(shares.high)} of the way in factors, {percent(shares.mid)} in "
         f"the middle ({shares.source})"

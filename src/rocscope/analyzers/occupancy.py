@@ -44,6 +44,7 @@ class OccupancyLimits:
     adds = (
         *("workgroups", "waves", "waves_per_cu", "theoretical_occupancy_frac", "occupancy_limited_by"),
         "active_cus",  # that have a workgroup at all: a launch is spread over all CUs
+        "active_cus_frac",
     )
 
     def run(self, study: Study) -> None:
@@ -58,6 +59,7 @@ class OccupancyLimits:
         _fill(frame, "waves", launch_groups.launch_waves(frame, study.specs), "launch geometry")
         cus = _of_gpu(frame, study.specs, lambda spec: spec.compute_units)
         frame["active_cus"] = frame["workgroups"].clip(upper=cus).where(cus.notna())
+        frame["active_cus_frac"] = frame["active_cus"] / cus
         names = np.full(len(frame), None, object)
         resident, own = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
         for gpu, spec in study.specs.items():
