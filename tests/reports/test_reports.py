@@ -174,6 +174,21 @@ def test_a_wide_terminal_shows_more_of_the_name() -> None:
     assert "gemm_half_q_half_gptq_8bit_kernel<true, 1> " in out.getvalue()
 
 
+@pytest.mark.parametrize("width", [50, 60, 70])
+def test_a_narrow_terminal_cuts_no_figure(width: int) -> None:
+    out = io.StringIO()
+    analysis = sample_analysis()
+    terminal.show(analysis, Console(file=out, width=width))
+    text = out.getvalue().replace("\N{NO-BREAK SPACE}", " ")
+    lines = [line.split("  ") for line in text.splitlines()]
+    assert max(map(len, text.splitlines())) <= width
+    pairs = [(figures.seconds(each.time_s), each.time_frac) for each in analysis.families[:3]]
+    pairs += [(figures.nanoseconds(each.mean_ns), each.time_frac) for each in analysis.kernels[:3]]
+    for time, share in pairs:
+        shown = f"{time} {figures.percent(share)}".replace("\N{NO-BREAK SPACE}", " ")
+        assert any(shown in " ".join(" ".join(line).split()) for line in lines), shown
+
+
 def test_long_lists_are_cut_and_say_so() -> None:
     base = sample_analysis()
     many = sample_analysis(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 80
 KERNEL_WIDTH: Final = 24  # what the other columns leave of 80
+NARROW_WIDTH: Final = 12  # of a name, where the terminal is narrower than that
 MAX_FAMILIES: Final = 12
 MAX_KERNELS: Final = 12
 MAX_TARGETS: Final = 5
@@ -63,7 +64,7 @@ def _parts(analysis: Analysis, width: int) -> list[RenderableType]:
         parts += [
             _families(analysis),
             "",
-            _kernels(analysis, max(width - WIDTH, 0) + KERNEL_WIDTH),
+            _kernels(analysis, max(width - WIDTH + KERNEL_WIDTH, NARROW_WIDTH)),
             "",
             *_targets(analysis),
             "",
@@ -107,7 +108,7 @@ def _families(analysis: Analysis) -> Table:
         )
     if len(analysis.families) > MAX_FAMILIES:
         table.caption = f"{len(analysis.families) - MAX_FAMILIES} smaller families left out"
-    return table
+    return _whole_figures(table)
 
 
 def _kernels(analysis: Analysis, width: int) -> Table:
@@ -132,6 +133,14 @@ def _kernels(analysis: Analysis, width: int) -> Table:
         )
     if len(analysis.kernels) > MAX_KERNELS:
         table.caption = f"{len(analysis.kernels) - MAX_KERNELS} more kernels left out"
+    return _whole_figures(table)
+
+
+def _whole_figures(table: Table) -> Table:
+    """On a narrow terminal let names and words be cut, and no figure: "42.…" could be anything."""
+    for column in table.columns:
+        if column.justify == "right":
+            column.min_width = max((len(str(cell)) for cell in column.cells), default=0)
     return table
 
 
