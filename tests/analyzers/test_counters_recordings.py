@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rocscope.analyzers import runner
 from rocscope.analyzers.counters import ANALYZER as COUNTERS
 from rocscope.analyzers.occupancy import ANALYZER as OCCUPANCY
 from rocscope.config import AnalyzeOptions
+from rocscope.reports import charts
 from rocscope.study import Study
 
 WORKLOADS = (
@@ -144,3 +146,22 @@ def test_known_bad_formulas_are_not_repeated(workload: str, measured: Callable[[
     row = measured(workload)
     assert pd.isna(row["l1_hit_frac"]) and pd.isna(row["l1_bytes"]) and pd.isna(row["global_load_sectors"])
     assert pd.isna(row["flops_measured"]), "gfx908 counts no FLOPs"
+
+
+@pytest.mark.captures
+def test_vcopy_has_its_place_on_a_roofline_of_gfx908(captures: Path) -> None:
+    """Bytes are measured and FLOPs unknown: its line runs at 58 % of the memory roof."""
+    analysis = pipeline.analyze(captures / "omniperf" / "vcopy" / "MI100")
+    (kernel,), (gpu,) = analysis.kernels, analysis.gpus
+    assert gpu.arch == "gfx908" and gpu.peak_bandwidth_bytes_per_s == 1.2288e12
+    assert kernel.bytes_per_dispatch.basis == "measured"
+    assert kernel.bytes_per_dispatch.value == pytest.approx(8_405_802.67 + 6_492_629.33)
+    assert kernel.flops_per_dispatch.value is None and kernel.intensity_flop_per_byte is None
+    assert kernel.bandwidth_frac == pytest.approx(0.5814, abs=1e-4)
+    assert kernel.bound == "memory" and kernel.limiter != "compute"
+    assert kernel.occupancy.achieved_frac == pytest.approx(0.680, abs=1e-3)
+    assert kernel.occupancy.theoretical_frac == 1 and kernel.occupancy.limited_by is None
+    assert {each.measure for each in kernel.measures} >= {"read_bytes", "l2_hit_frac", "ipc", "waves"}
+    figure = json.loads(charts.roofline_json(analysis) or "{}")
+    (line,) = [trace for trace in figure["data"] if trace["line"]["dash"] == "dot"]
+    assert line["y"][0] / line["x"][0] == pytest.approx(0.5814 * 1.2288e12, rel=1e-3)
