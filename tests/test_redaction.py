@@ -19,9 +19,10 @@ from pydantic import BaseModel
 
 from rocscope import archive, pipeline, tables
 from rocscope.capture import Capture, Manifest
+from rocscope.collectors.reader import readers
 from rocscope.errors import UsageError
 from rocscope.redaction import redact
-from rocscope.redaction_words import METRICS, Words
+from rocscope.redaction_words import FORMATS, METRICS, Words
 
 
 def _sample() -> ModuleType:
@@ -310,3 +311,9 @@ def test_manifest_json_is_a_valid_manifest(tmp_path: Path) -> None:
     raw = json.loads((tmp_path / "capture" / "manifest.json").read_text())
     assert raw["provenance"] == "synthetic"
     assert Capture.load(tmp_path / "capture").manifest == redacted.manifest
+
+
+def test_the_format_of_a_file_is_no_secret() -> None:
+    for each in readers():
+        assert FORMATS.fullmatch(each.name), each.name
+    assert not FORMATS.fullmatch("torch-trace of ann@host")
