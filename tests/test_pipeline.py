@@ -153,6 +153,22 @@ def test_a_model_of_unknown_parallelism_is_not_used(examples):
     assert "tp-unknown" not in warned
 
 
+def test_a_model_that_is_not_there_is_said_also_where_it_would_not_be_used():
+    made = capture([row("k", 0, 10), row("k", 0, 10, gpu=1, process=1)], ranks=2)
+    with pytest.raises(InputError, match="/no/such"):
+        pipeline.analyze(made, model="/no/such")
+
+
+def test_a_gpu_against_what_was_recorded_is_used_and_said(examples):
+    recording = examples / "h200_decoder" / "kineto_fp16_graph.json.gz"
+    found = pipeline.analyze(recording, gpu="MI100")
+    said = [each.message for each in found.integrity.warnings if each.code == "gpu-overridden"]
+    assert found.gpus[0].model == "MI100"
+    assert len(said) == 1 and "of H200" in said[0]
+    same = pipeline.analyze(recording, gpu="H200")
+    assert "gpu-overridden" not in {each.code for each in same.integrity.warnings}
+
+
 def test_one_rank_of_several_is_not_taken_for_the_whole_model(examples, captures):
     config = examples / "h200_decoder" / "fp16_config.json"
     rank = captures / "h200" / "tp2_straggler_rank0.json.gz"

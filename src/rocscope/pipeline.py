@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -190,6 +190,11 @@ def analyze_capture(
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs)
     if unused:
         study.warn(unused.code, unused.message)
+    for index, recorded in _overridden(capture, specs):
+        study.warn(
+            "gpu-overridden",
+            f"GPU {index} is taken for the one that --gpu names; the recording is of {recorded}",
+        )
     runner.run(study)
 
     say("ranking")
@@ -322,6 +327,19 @@ def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, GpuSpec | Non
     }
 
 
+def _overridden(capture: Capture, specs: dict[int, GpuSpec | None]) -> Iterator[tuple[int, str]]:
+    """Give the GPUs, and their names, that are for certain others than the user says."""
+    from rocscope import hardware
+
+    for gpu in capture.manifest.gpus:
+        recorded = hardware.identify(
+            arch=gpu.arch, name=gpu.name, compute_units=gpu.compute_units, memory_bytes=gpu.memory_bytes
+        )
+        taken = specs.get(gpu.gpu)
+        if recorded and taken and recorded.name != taken.name:
+            yield gpu.gpu, recorded.name
+
+
 def _several(capture: Capture) -> bool:
     """Tell whether this is a run, or one rank of a run, on several GPUs. Idle GPUs of the node count not."""
     import pyarrow.compute as pc
@@ -346,6 +364,8 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
 
     size = options.tp or capture.manifest.model_tp
     if size is None and _several(capture):
+        if options.model:
+            ServedModel.load(options.model, 1)  # what the user named is checked, used or not
         text = "several GPUs ran, and how the model was split over them is not recorded"
         return None, Warned(code="tp-unknown", message=f"{text}: its shapes are not used; say --tp")
     try:
