@@ -85,6 +85,10 @@ def kernels(made: Capture, model: ServedModel) -> pd.DataFrame:
     return apply(metrics.group(made, names, placed), {}, model)
 
 
+def sequence_of(made: Capture, model: ServedModel) -> Any:
+    return sequence.place(metrics.timing(made).rows, classify(metrics.kernel_names(made)), model)
+
+
 def shapes(found: pd.DataFrame) -> Counter[tuple[int, int, int]]:
     rows = found[found.problem_shape.notna() & found.family.isin(["gemm", "gptq_gemm", "awq_gemm"])]
     counted: Counter[tuple[int, int, int]] = Counter()
@@ -175,12 +179,32 @@ def test_tensile_products_by_place(m: int) -> None:
     assert layer.bytes == 2 * (m * 4096 + 4096 * 1024 + m * 1024) and layer.flops == 2 * m * 4096 * 1024
 
 
-def test_parts_of_steps_at_the_ends_stay_unplaced() -> None:
-    whole = step(1)
-    found = kernels(stream([*whole[11:], *whole, *whole, *whole[:6]]), served())
-    assert shapes(found) == expected(1, steps=2)
-    left = found[(found.family == "gemm") & found.layer.isna()]
-    assert left.bytes.isna().all() and left.dispatches.sum() == 8 + 3
+def test_steps_cut_off_at_the_ends_keep_their_order() -> None:
+    whole = step(2)
+    found = kernels(stream([*whole[14:], *whole, *whole, *whole[:2]]), served())
+    products = found[found.family == "gemm"]
+    assert products.layer.notna().all()
+    counts = products.groupby("layer").dispatches.sum()
+    # the first third is missing from the first step, and the last has begun with one product
+    assert dict(counts) == {"qkv_proj": 8, "o_proj": 7, "gate_up_proj": 7, "down_proj": 8, "lm_head": 3}
+    cut = products[products.bytes.isna()]
+    assert set(cut.layer) == {"qkv_proj", "lm_head"}  # rows unknown: no activation ran, one head a sequence
+    assert cut.dispatches[cut.layer == "qkv_proj"].sum() == 1
+
+
+def test_what_is_cut_off_from_its_product_is_left_alone() -> None:
+    def split(shape: tuple[int, int], m: int) -> list[Launch]:
+        after: Launch = ("Cijk_Alik_Bljk_HHS_BH_PostGSU4", (4, 1, 1), 256)
+        before: Launch = ("awq_dequantize_kernel", (-(-shape[0] // 256), -(-shape[1] // 32), 1), 256)
+        return [before, *tensile(shape, m), after]
+
+    whole = step(2, split)
+    model = served(**QUANTISED)
+    found = kernels(stream([whole[3], *whole, whole[1]]), model)
+    assert shapes(found) == expected(2)
+    assert found.dispatches[found.layer.isna() & (found.subfamily == "awq_dequantize")].sum() == 1
+    assert sequence_of(stream([*whole[:4], whole[3], *whole[4:8], whole[6], *whole[8:]]), model) is not None
+    assert sequence_of(stream([*whole[:5], whole[3], *whole[5:]]), model) is None  # beside attention
 
 
 @settings(max_examples=30, deadline=None)
@@ -295,6 +319,10 @@ def test_both_dispatches_of_a_fused_gptq_product(m: int) -> None:
     assert set(found.layer_m[found.family == "gptq_gemm"]) == {m}
     texts = found.bytes_source[found.family == "gptq_gemm"]
     assert texts.str.contains("in a dispatch of their own").all() == (len(pieces) == 2)
+    if m == 11:  # eight rows are one problem, whatever they are part of
+        both = kernels(stream([*step(8, product), *step(m, product)]), model)
+        assert shapes(both[both.family == "gptq_gemm"])[8, *DOWN] == 2 * LAYERS
+        assert len(both[both.family == "gptq_gemm"]) == 8
 
 
 def test_skinny_products_whose_launch_says_little() -> None:

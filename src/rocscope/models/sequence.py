@@ -3,9 +3,9 @@
 One kernel and launch shape may serve several layers, and a graph replay carries no operators. But a
 transformer runs its layers in one order: query-key-value product, attention, output product, gate-up product,
 activation, down product, and the head once a step. A stream of dispatches is read as that order only if all
-of it fits: as many layers a step as the model has, in every step, with at most a part of a step at either end
-of the recording (which stays unplaced), and every launch consistent with the layer that it is placed at. One
-violation, and nothing of that stream is placed.
+of it fits: as many layers a step as the model has, in every step (cut off only at either end of the
+recording), and every launch consistent with the layer that it is placed at. One violation, and nothing of
+that stream is placed.
 
 Rows of a product (tokens of a step) are those that the step's activations were launched for, a workgroup a
 row, which counts the padding of a graph too; without activations, and with experts, those of its fused norms;
@@ -214,7 +214,7 @@ class _Stream:
         step_of = self._beside(kinds, tokens, layer, step[calls])
         if step_of is None:
             return
-        m = self._tokens(starts, step, names, layer, step_of)
+        m = self._needed(self._tokens(starts, step, names, layer, step_of))
         self._write(found, layer, m, names)
 
     def _calls(self, kinds: NDArray[np.uint8], tokens: Ints, *, repeats: bool) -> tuple[Ints, Ints]:
@@ -236,7 +236,10 @@ class _Stream:
         return np.cumsum(~same) - 1, tokens[~same]
 
     def _match(self, kinds: NDArray[np.uint8]) -> tuple[Ints, Ints, list[str]] | None:
-        """Return role and step of each entry (-1 in parts of steps at either end), and the roles' names."""
+        """Return role and step of each entry, and the roles' names; ``None`` where no order fits.
+
+        Between the parts of steps at either end there is at least one whole step.
+        """
         text = kinds.tobytes()
         for step, products in _plans(self.served):
             first = text.find(step)
@@ -246,23 +249,22 @@ class _Stream:
             if step.endswith(text[:first]) and step.startswith(text[first + count * len(step) :]):
                 names = sorted({name for name in products if name})
                 codes = np.array([names.index(name) if name else -1 for name in products])
-                roles, steps = (np.full(len(text), -1, np.int64) for _ in range(2))
-                inside = slice(first, first + count * len(step))
-                roles[inside] = np.tile(codes, count)
-                steps[inside] = np.repeat(np.arange(count), len(step))
-                return roles, steps, names
+                place = np.arange(len(text)) + (len(step) - first) % len(step)
+                steps = place // len(step)
+                return codes[place % len(step)], steps - steps[0], names
         return None
 
     def _beside(self, kinds: NDArray[np.uint8], tokens: Ints, layer: Ints, step: Ints) -> Ints | None:
         """Give what comes before or after a product its layer; return the step of each row.
 
-        ``None`` where such a kernel stands beside no product: then the order is not what it seems.
+        ``None`` where such a kernel stands beside no product, unless the recording cuts it off from its own:
+        then the order is not what it seems.
         """
         before, after = np.flatnonzero(kinds == ord("D")), np.flatnonzero(kinds == ord("R"))
+        before, after = before[before < tokens[-1]], after[after > tokens[0]]
         coming = np.searchsorted(tokens, before)
         gone = np.searchsorted(tokens, after) - 1
-        whole = (coming < len(tokens)).all() and (gone >= 0).all()
-        if not whole or not (kinds[tokens[np.concatenate([coming, gone])]] == ord("P")).all():
+        if not (kinds[tokens[np.concatenate([coming, gone])]] == ord("P")).all():
             return None
         layer[before], layer[after] = layer[tokens[coming]], layer[tokens[gone]]
         found = np.full(len(self.rows), -1, np.int64)
@@ -272,13 +274,12 @@ class _Stream:
     def _tokens(self, starts: Ints, step: Ints, names: list[str], layer: Ints, step_of: Ints) -> Ints:
         """Return M of each row, -1 where unknown: the tokens that the step's other kernels ran for."""
         count = int(step.max()) + 1
-        begins = starts[np.searchsorted(step[step >= 0], np.arange(count)) + int((step < 0).argmin())]
+        begins = starts[np.searchsorted(step, np.arange(count))]
         group = self.ids[self.rows]
         told = np.array([-1 if each.tokens is None else each.tokens for each in self.groups])[group]
         asked = np.array([each.asked for each in self.groups])[group]
         at = np.searchsorted(begins, np.arange(len(group)), side="right") - 1
-        last = starts[np.flatnonzero(step == count - 1)[-1]]
-        inside = (at >= 0) & (np.arange(len(group)) <= last)
+        inside = (at >= 0) & (np.arange(len(group)) <= starts[-1])
         found = np.full(count, -1, np.int64)
         # activations of experts run for each token once an expert: there only norms count tokens
         for rank in (1, 2) if self.served.experts else (0, 1, 2):
@@ -297,6 +298,22 @@ class _Stream:
             head = layer == names.index("lm_head")
             m = np.where(head & (m != 1), -1, m)
         return m
+
+    def _needed(self, m: Ints) -> Ints:
+        """Forget M where a launch tells its own rows and products of several M share it: one problem.
+
+        Rows of a fused GPTQ dispatch of eight may be of products of 8 as of 11 tokens.
+        """
+        group = self.ids[self.rows]
+        own = np.array(
+            [bool(each.full or each.rest) and each.dispatch.grid is not None for each in self.groups]
+        )
+        low = np.full(len(self.groups), np.iinfo(np.int64).max)
+        high = np.full(len(self.groups), -1, np.int64)
+        np.minimum.at(low, group, m)
+        np.maximum.at(high, group, m)
+        found: Ints = np.where((own & (low != high))[group], -1, m)
+        return found
 
     def _write(self, found: NDArray[np.int64], layer: Ints, m: Ints, names: list[str]) -> None:
         placed = np.flatnonzero(layer >= 0)
