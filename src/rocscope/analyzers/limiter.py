@@ -75,7 +75,9 @@ def workgroups(frame: pd.DataFrame) -> pd.Series:
 
 def _shares(frame: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Return how near device memory, the nearer cache, and the busiest arithmetic pipe are to their roofs."""
-    told = frame["compute_frac"].where(frame["unit_told"])  # else which peak it is a share of is a guess
+    work = frame["compute_frac"]
+    # where nobody said which pipe it is a share of, it is of a low peak: small enough, it is small for all
+    told = work.where(frame["unit_told"] | (work < thresholds().verdict.roof_frac.value))
     names = ("bandwidth_frac", "l2_frac", "l1_frac", "matrix_frac", "vector_frac")
     memory, l2, l1, matrix, vector = (frame[name].to_numpy(float) for name in names)
     return memory, np.fmax(l2, l1), np.fmax(told.to_numpy(float), np.fmax(matrix, vector))
