@@ -261,3 +261,12 @@ def test_a_kernel_that_starves_for_workgroups_is_a_target_though_its_size_is_unk
     assert gain.mid_frac == pytest.approx(second.time_frac * (1 - share**0.30), rel=1e-6)
     assert "if all compute units had a part of it" in gain.basis
     assert sum(each.kernel == second.kernel for each in found) == 1
+
+
+def test_what_is_known_of_a_kernel_is_told_in_its_target():
+    rows = [row("few", 0, 100_000, grid_x=256), row("rest", 100_000, 100_000)]
+    targets, _ = rank(rows, {"few": {"bytes": 1e6, "flops": 0.0}})
+    told = [each for each in targets if each.kernel == "few"]
+    assert len(told) == 1 and told[0].expected_gain is not None
+    assert any("[rule-grid-smaller-than-the-gpu]" in each for each in told[0].evidence)
+    assert "Split the work over more workgroups" in told[0].advice and " Also: " in told[0].confirm_by

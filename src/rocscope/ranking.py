@@ -51,13 +51,35 @@ def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Tar
         for (kernel, family), rows in known.groupby(["kernel", "family"], sort=True):
             whole = decisive[(decisive["kernel"] == kernel) & (decisive["family"] == family)]
             found.append(_of_kernel(str(kernel), str(family), rows, whole, window))
-    ranked_kernels = {each.kernel for each in found if each.scope == "kernel" and each.expected_gain}
-    found = [each for each in found if each.expected_gain or each.kernel not in ranked_kernels]
     least = thresholds().targets.least_gain_frac.value
     kept = [each for each in found if not each.expected_gain or each.expected_gain.mid_frac >= least]
+    kept = _folded(kept)
     kept.sort(key=_place)
     ranked = [each.model_copy(update={"rank": index}) for index, each in enumerate(kept, 1)]
     return ranked, _unexplained(kernels)
+
+
+def _folded(found: list[Target]) -> list[Target]:
+    """Tell what is known of a kernel, but has no forecast of its own, in the target of that kernel."""
+    own = {
+        (each.kernel, each.family): at
+        for at, each in enumerate(found)
+        if each.scope == "kernel" and each.expected_gain
+    }
+    result, folded = list(found), set()
+    for at, each in enumerate(found):
+        home = own.get((each.kernel, each.family))
+        if each.expected_gain or each.scope != "kernel" or home is None:
+            continue
+        folded.add(at)
+        kept = result[home]
+        update = {
+            "evidence": [*kept.evidence, each.problem, *each.evidence],
+            "advice": f"{kept.advice} {each.advice}",
+            "confirm_by": f"{kept.confirm_by} Also: {each.confirm_by}",
+        }
+        result[home] = kept.model_copy(update=update)
+    return [each for at, each in enumerate(result) if at not in folded]
 
 
 def _place(target: Target) -> tuple[bool, float, float, str]:

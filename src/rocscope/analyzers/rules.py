@@ -129,8 +129,6 @@ def _evidence(rule: Rule, rows: pd.DataFrame, facts: dict[str, Any]) -> list[str
             break
     if len(rows) > _SHOWN:
         told.append(f"and {len(rows) - _SHOWN} more launch shapes")
-    if rule.gain is None and rule.scope == "kernel":
-        told.append("what it may gain is in the target of this kernel, and not counted twice")
     return [*dict.fromkeys(told), f"source: {rule.source}"]
 
 
