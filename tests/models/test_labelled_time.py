@@ -1,0 +1,51 @@
+"""How much of a real vLLM's kernel time has bytes and FLOPs with a basis, and what is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rocscope import pipeline
+
+
+@pytest.mark.captures
+@pytest.mark.parametrize(
+    ("name", "config", "least"),
+    [
+        ("fp16_graph.kineto.json.gz", "fp16_config.json", 0.98),
+        ("gptq8_graph.kineto.json.gz", "gptq8_config.json", 0.98),
+    ],
+)
+def test_bytes_and_flops_of_nearly_all_kernel_time(
+    captures: Path, name: str, config: str, least: float
+) -> None:
+    folder = captures / "h200_vllm"
+    kernels = pipeline.analyze(folder / name, model=folder / config).kernels
+    total = sum(each.time_s or 0.0 for each in kernels)
+    known = [each for each in kernels if each.bytes_per_dispatch.basis and each.flops_per_dispatch.basis]
+    assert all(each.bytes_per_dispatch.value is not None for each in known)
+    assert sum(each.time_s or 0.0 for each in known) / total >= least
+    # that one kind of kernel is left: prefill and decode in one step, whose context is in no annotation
+    left = {each.kernel: (each.time_s or 0.0) / total for each in kernels if each not in known}
+    print({kernel: round(share, 4) for kernel, share in left.items()})
+    assert max((share for kernel, share in left.items() if "elementwise" not in kernel), default=0) < 0.012
+    products = [each for each in kernels if each.family in ("gemm", "gptq_gemm", "dequant")]
+    assert all(each in known and each.bound != "unknown" for each in products)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("kineto_strided_graph", "w4"), ("kineto_fp16_graph", "fp16"), ("kineto_strided_eager", "w4")],
+)
+def test_every_product_of_the_decoder_has_a_bound(examples: Path, name: str, config: str) -> None:
+    folder = examples / "h200_decoder"
+    found = pipeline.analyze(folder / f"{name}.json.gz", model=folder / f"{config}_config.json")
+    products = [each for each in found.kernels if each.family in ("gemm", "gptq_gemm")]
+    assert products and all(each.bound != "unknown" for each in products)
+    assert all(each.bandwidth_frac is None or each.bandwidth_frac < 1.05 for each in products)
+    if name == "kineto_strided_graph":
+        strided = [each for each in products if each.kernel == "gptq_w4a16_gemv_strided_kernel"]
+        assert {(each.problem_shape or {}).get("k") for each in strided} == {4096, 12288}
+        assert {(each.bound, each.limiter == "memory-bandwidth") for each in strided} == {("memory", False)}
+        assert found.targets[0].kernel == "gptq_w4a16_gemv_strided_kernel"
