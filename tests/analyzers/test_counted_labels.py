@@ -32,8 +32,8 @@ def test_limiters_agree_with_the_counters_own_verdict(captures, tmp_path, name, 
     bound = sum(share for share, kernel in zip(time, ours, strict=True) if kernel.bound != "unknown")
     print(
         f"{name} {'hashed' if hashed else 'named'}: {right.sum()} of {len(right)} agree, "
-        f"{time[right].sum():.1%} of time; high for {time[sure].sum():.1%} of time, {(sure & ~right).sum()} of those wrong; bound known for "
-        f"{bound:.1%}"
+        f"{time[right].sum():.1%} of time; high for {time[sure].sum():.1%} of time, "
+        f"{(sure & ~right).sum()} of those wrong; bound known for {bound:.1%}"
     )
     assert right.mean() >= least and time[right].sum() >= 0.97
     assert time[sure].sum() >= 0.5 and not (sure & ~right).any()
@@ -51,6 +51,47 @@ def test_names_do_not_matter_to_labels_from_counters(captures, tmp_path, name):
         for hashed in (False, True)
     ]
     assert told[0] == told[1]
+
+
+@pytest.mark.captures
+@pytest.mark.parametrize(
+    ("folder", "recording", "model"),
+    [
+        ("h200", "kineto_strided_graph", "w4_config"),
+        ("h200", "kineto_strided_eager", "w4_config"),
+        ("h200", "kineto_fp16_graph", "fp16_config"),
+        ("h200_vllm", "gptq8_graph.kineto", "gptq8_config"),
+        ("h200_vllm", "fp16_graph.kineto", "fp16_config"),
+    ],
+)
+def test_timing_and_shapes_alone_say_the_same_or_nothing(captures, tmp_path, folder, recording, model):
+    truth = truth_table.read(captures / folder / "kernel_truth.csv")
+    counted = truth_table.table(truth)
+    sides = ("grid_x", "grid_y", "grid_z", "workgroup_x", "workgroup_y", "workgroup_z")
+    shapes = list(zip(*(counted[side] for side in sides), strict=True))
+    measured = {kernel.case: kernel for kernel in labels(counted, tmp_path, "H200").kernels}
+    found = pipeline.analyze(
+        captures / folder / f"{recording}.json.gz",
+        gpu="H200",
+        model=captures / folder / f"{model}.json",
+    )
+    compared = limited = 0
+    for kernel in found.kernels:
+        launch = (*kernel.launch_shape.grid, *kernel.launch_shape.workgroup)
+        for row, shape in enumerate(shapes):
+            name, taken = truth["kernel_name"][row], truth["duration_ns"][row]
+            alike = (
+                kernel.mean_ns and 0.8 < kernel.mean_ns / taken < 1.25
+            )  # the same shape may be another problem
+            if shape != launch or name.split("(")[0] not in kernel.raw_name or not alike:
+                continue
+            bound = measured[f"row {row}"].bound
+            assert "unknown" in (bound, kernel.bound) or kernel.bound == bound, (name, launch)
+            agrees = truth_table.agrees(truth.iloc[row], kernel.limiter)
+            assert kernel.limiter == "unknown" or agrees, (name, launch, kernel.limiter, kernel.evidence)
+            compared, limited = compared + 1, limited + (kernel.limiter != "unknown")
+    print(f"{recording}: {compared} launches were counted too, {limited} of them with a limiter, all agree")
+    assert compared
 
 
 def field_notes(**more):

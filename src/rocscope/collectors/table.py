@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -113,7 +114,7 @@ class _Table:
 
     def read(self, text: str) -> None:
         """Gather all rows. Raises :class:`InputError` as :func:`load`."""
-        rows = csv.reader(text.splitlines(keepends=True), strict=True)
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         try:
             names = self._header(next(rows, []))
             for row in rows:
