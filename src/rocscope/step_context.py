@@ -32,8 +32,10 @@ COLUMNS: Final = (  # mean over the dispatches of a row; NaN, None where not kno
     "step_attended_pairs",  # sum over new tokens of the tokens that each attends to
     "step_phase",  # prefill | decode | mixed, None where dispatches differ
     "step_context_source",  # which annotations say so
+    "step_rows_limit",  # rows that a product of the step can have, with padding and other ranks' tokens
 )
 _QUANTITIES: Final = COLUMNS[:4]
+_PADDING: Final = 16  # vLLM captures graphs for multiples of 8 tokens, above 256 of 16
 _ENOUGH_FRAC: Final = 0.9  # of a row's dispatches must be known for their mean to stand for all
 _CLOSE_FRAC: Final = 0.02  # lengths that differ by less are as good as equal
 _DETAILED: Final = "vLLM's detailed step annotations"
@@ -56,7 +58,7 @@ def add(kernels: pd.DataFrame, capture: Capture, placed: Placed | None = None) -
     empty: dict[str, Any] = dict.fromkeys(_QUANTITIES, np.nan)
     if found.empty or kernels.empty:
         none = pd.Series([None] * len(kernels), kernels.index, dtype=object)
-        return kernels.assign(**empty, step_phase=none, step_context_source=none)
+        return kernels.assign(**empty, step_phase=none, step_context_source=none, step_rows_limit=np.nan)
     table = timing(capture).rows.unify_dictionaries()
     keys, ids = _groups(table, placed or {})
     size = len(keys)
@@ -70,6 +72,9 @@ def add(kernels: pd.DataFrame, capture: Capture, placed: Placed | None = None) -
         keys[name] = columns.sole(
             (told, np.asarray(distinct, object)), ids, size, columns.first_rows(ids, size)
         )
+    padding = np.where(keys["step_tokens"] > 256, _PADDING, _PADDING // 2)
+    ranks = max(capture.manifest.world_size or 1, len(pc.unique(table["gpu"])))
+    keys["step_rows_limit"] = np.ceil(keys["step_tokens"] / padding) * padding * ranks
     on = [name for name in keys.columns if name not in COLUMNS]
     joined = kernels[on].merge(keys, on=on, how="left", sort=False).set_axis(kernels.index)
     texts = {
@@ -77,7 +82,7 @@ def add(kernels: pd.DataFrame, capture: Capture, placed: Placed | None = None) -
         for name in ("step_phase", "step_context_source")
     }
     return kernels.assign(
-        **{name: joined[name].astype(float) for name in _QUANTITIES},
+        **{name: joined[name].astype(float) for name in (*_QUANTITIES, "step_rows_limit")},
         **{name: values.set_axis(kernels.index) for name, values in texts.items()},
     )
 

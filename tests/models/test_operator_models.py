@@ -58,7 +58,9 @@ def dispatch(name: str, groups=None, threads=128, operator=None, operands=(), *,
 
 
 def estimate(given: Dispatch, served: ServedModel | None = SERVED) -> Estimate | None:
+    """Ask the models of sizes, and of single functors; other limits have their own tests."""
     models = [model for model in shape_models() if given.family in model.families]
+    models = [model for model in models if not model.name.startswith("unsized-")]
     answers = (model.estimate(given, served) for model in models)
     return next((answer for answer in answers if answer is not None), None)
 

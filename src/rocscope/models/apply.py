@@ -25,7 +25,7 @@ _KEY: Final = (
 )
 _STEP: Final = (
     *("step_tokens", "step_sequences", "step_context_tokens", "step_attended_pairs"),
-    *("step_phase", "step_context_source"),
+    *("step_phase", "step_context_source", "step_rows_limit"),
 )
 _LAYER: Final = ("layer", "layer_m", "layer_parts")
 _NOTHING: Final = Estimate()

@@ -42,6 +42,7 @@ class Dispatch:
     step_attended_pairs: float | None = None
     step_phase: str | None = None
     step_context_source: str | None = None
+    step_rows_limit: float | None = None
     # of a product, from its place in the order of a step (rocscope.models.sequence):
     layer: Linear | None = None
     layer_m: int | None = None  # rows of the whole product, which may be split over dispatches
