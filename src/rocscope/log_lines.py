@@ -16,6 +16,7 @@ KINDS: Final = {
 }
 """Kinds of lines by the name that rules use (``log.KIND``)."""
 
+_ANY: Final = re.compile(b"|".join(kind.pattern for kind in KINDS.values()))
 LONGEST_LINE_BYTES: Final = 1 << 16
 
 
@@ -23,9 +24,9 @@ def count(lines: Iterable[bytes]) -> dict[str, int]:
     """Return how many lines are of each kind, 0 where there is none."""
     found: Counter[str] = Counter()
     for line in lines:
-        for kind, pattern in KINDS.items():
-            if pattern.search(line[:LONGEST_LINE_BYTES]):
-                found[kind] += 1
+        start = line[:LONGEST_LINE_BYTES]
+        if _ANY.search(start):
+            found.update(kind for kind, pattern in KINDS.items() if pattern.search(start))
     return {kind: found[kind] for kind in KINDS}
 
 

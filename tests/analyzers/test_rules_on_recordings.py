@@ -1,5 +1,7 @@
 """Rules fire on a recording, or on a synthetic twin of a described case, and are quiet elsewhere."""
 
+import csv
+
 import pyarrow as pa
 import pytest
 
@@ -139,17 +141,17 @@ def test_fills_of_the_field_notes():
 
 
 def clocks(made, hertz, subject="gpu:0"):
-    count = 20
+    """Samples of the clock, spread evenly over the time in which kernels ran."""
+    count = len(hertz)
     last = max(made.dispatches["end_ns"].to_pylist())
-    times = pa.array([1 + i * (last - 2) // count for i in range(count)])
     made.samples = conform(
         "samples",
         {
-            "time_ns": times,
+            "time_ns": pa.array([1 + i * (last - 2) // count for i in range(count)]),
             "source": pa.array(["nvml"] * count),
             "subject": pa.array([subject] * count),
             "metric": pa.array(["clock_hz"] * count),
-            "value": pa.array([hertz] * count, pa.float64()),
+            "value": pa.array(hertz, pa.float64()),
         },
         count,
     )
@@ -165,7 +167,7 @@ def clocks(made, hertz, subject="gpu:0"):
     ],
 )
 def test_a_clock_below_its_peak(hertz, subject, outcome):
-    analysis = pipeline.analyze_capture(clocks(synthetic(step(GPTQ4, GPTQ4)), hertz, subject))
+    analysis = pipeline.analyze_capture(clocks(synthetic(step(GPTQ4, GPTQ4)), [hertz] * 20, subject))
     assert ("clock-below-peak" in fired(analysis)) is (outcome == "fires")
     assert ("clock-below-peak" in open_rules(analysis)) is (outcome == "open")
     if outcome == "fires":
@@ -220,3 +222,15 @@ def test_selected_options_reach_the_rules(tmp_path):
     path.write_text(json.dumps(CONFIG))
     analysis = pipeline.analyze_capture(synthetic(step(GPTQ4)), AnalyzeOptions(model=path))
     assert "group-size-128-on-gfx908" in fired(analysis)
+
+
+def test_the_recorded_clock_of_the_decoder_is_at_its_peak(examples):
+    """An H200 at 1980 MHz while it worked; before that it idled at 345 MHz, which is no throttling."""
+    with (examples / "h200_decoder" / "decode_telemetry.csv").open(newline="") as stream:
+        read = list(csv.DictReader(stream))
+    made = synthetic(step(GPTQ4, GPTQ4), arch="sm_90", name="NVIDIA H200")
+    working = clocks(made, [float(each["sm_mhz"]) * 1e6 for each in read if each["phase"] == "strided"])
+    analysis = pipeline.analyze_capture(working)
+    assert "clock-below-peak" not in fired(analysis) | set(open_rules(analysis))
+    idle = [float(each["sm_mhz"]) * 1e6 for each in read if float(each["sm_mhz"]) < 1000]
+    assert idle and "clock-below-peak" in fired(pipeline.analyze_capture(clocks(made, idle)))

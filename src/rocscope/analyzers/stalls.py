@@ -17,6 +17,7 @@ from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
 
 _NAMED: Final = 3
+_LONGEST_NAME: Final = 160  # a span may be named after a whole prompt
 _OUTER_FRAC: Final = 0.5  # a span over half of the window tells nothing of its pauses
 Ints = NDArray[np.int64]
 
@@ -78,9 +79,9 @@ def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
     names = spans["name"].cast("string").to_pandas()[useful]
     total = pd.Series(inside[useful], index=names.index).groupby(names).sum()
     lost = float((ends - starts).sum())
-    told = [(name, time) for name, time in total.sort_values(ascending=False, kind="stable").items()]
+    told = [(str(name), time) for name, time in total.sort_values(ascending=False, kind="stable").items()]
     return [
-        f"{name}: {percent(min(1.0, time / lost))} of the pauses [stalls-host-span]"
+        f"{name[:_LONGEST_NAME]}: {percent(min(1.0, time / lost))} of the pauses [stalls-host-span]"
         for name, time in told[:_NAMED]
         if time >= 0.1 * lost
     ]
