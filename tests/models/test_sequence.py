@@ -265,6 +265,8 @@ def test_rows_of_products_are_unknown_where_the_step_contradicts_itself() -> Non
     norm = next(i for i, each in enumerate(launches) if each[0] == NORM)
     launches[norm + 4] = (NORM, (5, 1, 1), 256)
     assert shapes(kernels(stream(launches), served())) == {}
+    wider = [(name, (3, 1, 1), 512) if name == ACTIVATION else (name, *more) for name, *more in step(2)]
+    assert shapes(kernels(stream(wider), served())) == {}  # activations and norms disagree
 
 
 def test_awq_with_split_k_and_written_out() -> None:

@@ -29,7 +29,7 @@ def fits(dispatch: Dispatch, layer: Linear, m: int | None, served: ServedModel) 
     """Return whether nothing known of ``dispatch`` speaks against [m, K] times [K, N] of ``layer``."""
     known = gemm.operator_product(dispatch)
     if known is not None:
-        return known == (layer.n, layer.k)
+        return known[1:] == (layer.n, layer.k) and m in (None, known[0])
     name = short_name(dispatch.raw_name)
     if fused := _FUSED.fullmatch(name):
         bits = served.quantization.bits if served.quantization else None

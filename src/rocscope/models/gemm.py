@@ -64,17 +64,17 @@ class GemmModel:
         return _estimate(dispatch, name, found, dtype, size)
 
 
-def operator_product(dispatch: Dispatch) -> tuple[int, int] | None:
-    """Return N and K as the operator's operands say, ``None`` where there is none or it is another."""
+def operator_product(dispatch: Dispatch) -> tuple[int, int, int] | None:
+    """Return M, N and K as the operator's operands say, ``None`` where there is none or it is another."""
     if OPERATOR.match(dispatch.operator or "") and len(dispatch.operands) > 3:
         a, packed = dispatch.operands[:2]
-        return (packed.dims[1], a.dims[1]) if len(a.dims) == len(packed.dims) == 2 else None
+        return (a.dims[0], packed.dims[1], a.dims[1]) if len(a.dims) == len(packed.dims) == 2 else None
     places = _OPERANDS.get(dispatch.operator or "")
     if places is None or len(dispatch.operands) <= places[1]:
         return None
     a, b = (dispatch.operands[place] for place in places)
     found = _sizes(a, b, transposed=dispatch.operator == "aten::linear")
-    return found[2:] if found and found[0] == 1 else None
+    return found[1:] if found and found[0] == 1 else None
 
 
 def _placed(dispatch: Dispatch, served: ServedModel | None, layer: Linear, name: str) -> Estimate | None:

@@ -9,7 +9,8 @@ that stream is placed.
 
 Rows of a product (tokens of a step) are those that the step's activations were launched for, a workgroup a
 row, which counts the padding of a graph too; without activations, and with experts, those of its fused norms;
-without launches, as in graph replays on ROCm, those that fused GPTQ products have in their names.
+without launches, as in graph replays on ROCm, those that fused GPTQ products have in their names. Where
+two of these disagree, M is unknown.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ _EXPERTS: Final = ("fused_moe_triton", "fused_moe_wna16", "triton_kernels_matmul
 _TOKENS: Final = {"act_and_mul_kernel": 0, "silu_and_mul_kernel": 0, "fused_add_rms_norm_kernel": 1}
 """Kernels with a row of workgroups a token along x, and in which order they are asked."""
 _BATCHED: Final = "aten::bmm"  # attention written as products
+_CLASH: Final = -2  # two kinds of kernels that count tokens do not agree
 _BY_ROWS: Final = 2  # asked last: fused GPTQ products of fewer than eight rows, whose name tells them
 
 _DENSE: Final = (
@@ -288,11 +290,13 @@ class _Stream:
             high = np.full(count, -1, np.int64)
             np.minimum.at(low, at[mine], told[mine])
             np.maximum.at(high, at[mine], told[mine])
-            known = (found < 0) & (low == high)
+            known = low == high
             if rank == _BY_ROWS:  # the rest of a product whose other rows are a dispatch of their own
                 whole = np.array([each.full is not None for each in self.groups])[group]
                 known &= np.bincount(at[whole & inside], minlength=count) == 0
-            found = np.where(known, high, found)
+            clash = known & (found != -1) & (found != high)
+            found = np.where(clash, _CLASH, np.where(known & (found == -1), high, found))
+        found = np.maximum(found, -1)
         m = np.where(step_of >= 0, found[step_of], -1)
         if "lm_head" in names:  # the head runs for the last token of each sequence only
             head = layer == names.index("lm_head")
