@@ -1,4 +1,5 @@
 import gzip
+import sys
 
 import pytest
 
@@ -71,3 +72,9 @@ def test_a_real_log_beside_its_recording(captures):
     assert made.manifest.log_lines == NONE
     assert made.dispatches.num_rows > 0
     assert pipeline.load(folder / "gptq8_graph.kineto.json.gz").manifest.log_lines is None
+
+
+def test_a_run_counts_the_lines_of_what_it_launched(tmp_path):
+    says = "print('Failed validator: GCN_ARCH_NAME')"
+    done = pipeline.profile([sys.executable, "-c", says], out=tmp_path / "run", profiler="none", sample_hz=0)
+    assert done.capture.manifest.log_lines == {**NONE, "tunableop-wrong-arch": 1}
