@@ -10,19 +10,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "Capture", "Comparison", "RocscopeError", "analyze", "compare", "load", "profile"]
+__all__ = [
+    "Analysis",
+    "Capture",
+    "Comparison",
+    "Profiled",
+    "RocscopeError",
+    "analyze",
+    "compare",
+    "load",
+    "profile",
+]
 
 if TYPE_CHECKING:
     from rocscope.capture import Capture
     from rocscope.errors import RocscopeError
     from rocscope.findings import Analysis
-    from rocscope.pipeline import Comparison, analyze, compare, load, profile
+    from rocscope.pipeline import Comparison, Profiled, analyze, compare, load, profile
 
 _HOMES = {
     "Analysis": "rocscope.findings",
     "Capture": "rocscope.capture",
     "RocscopeError": "rocscope.errors",
     "Comparison": "rocscope.pipeline",
+    "Profiled": "rocscope.pipeline",
     "analyze": "rocscope.pipeline",
     "compare": "rocscope.pipeline",
     "load": "rocscope.pipeline",

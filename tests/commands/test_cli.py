@@ -44,6 +44,19 @@ def test_an_empty_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "results.csv" in err and "empty" in err
 
 
+def test_a_file_packed_twice_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "results.csv.gz").write_bytes(gzip.compress(gzip.compress(b"Index,KernelName\n")))
+    code, err = refused(capsys, "analyze", tmp_path / "results.csv.gz")
+    assert code == 16
+    assert "packed twice" in err and "gunzip" in err
+
+
+def test_tables_of_allocations_are_passed_over(capsys: pytest.CaptureFixture[str], captures: Path) -> None:
+    for name in ("memory_allocation_trace.csv", "scratch_memory_trace.csv"):
+        code, err = refused(capsys, "analyze", "-q", captures / "rocprofv3" / "sdk_docs" / name)
+        assert code == 4, err
+
+
 def test_a_foreign_format_lists_what_can_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("Dear diary\n")
     code, err = refused(capsys, "analyze", tmp_path / "notes.txt")
@@ -151,8 +164,9 @@ def test_out_writes_every_report_and_names_them(examples: Path, tmp_path: Path) 
 def test_a_reader_that_goes_away_is_no_error(examples: Path) -> None:
     trace = examples / "h200_decoder" / "kineto_fp16_graph.json.gz"
     done = subprocess.run(
-        f"{sys.executable} -m rocscope analyze {trace} --json | head -c 20",
+        f"set -o pipefail; {sys.executable} -m rocscope analyze {trace} --json | head -c 20",
         shell=True,
+        executable="/bin/bash",
         capture_output=True,
         text=True,
         timeout=60,

@@ -18,7 +18,7 @@ from rocscope.capture import Source as Record
 from rocscope.collectors import saved, stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader, readers
-from rocscope.collectors.source import Source
+from rocscope.collectors.source import GZIP_MAGIC, Source
 from rocscope.errors import (
     DamagedInput,
     EmptyInput,
@@ -139,6 +139,8 @@ def _named(path: Path) -> _Found:
         raise EmptyInput(f"{path}: the file is empty", "copy the file again, or collect the recording again")
     reader = _reader_of(source)
     if reader is None:
+        if source.compressed and source.head.startswith(GZIP_MAGIC):
+            raise UnknownFormat(f"{path}: packed twice", f"unpack it once: gunzip {path.name}")
         raise UnknownFormat(f"{path}: not a format this tool reads", _readable())
     return _Found(source, reader)
 

@@ -97,7 +97,7 @@ def wait_until_ready(
             if waited > timeout_s:
                 raise TargetNotReady(
                     f"{address}/health did not answer within {timeout_s:g} s (last: {answer}); "
-                    f"last output:\n{target.tail()}",
+                    f"{_told(target)}",
                     "raise --ready-timeout, or see what the server waits for in logs/",
                 )
             progress(f"waiting for {address}/health, {waited:.0f} s")
@@ -123,6 +123,11 @@ def died(target: Target, after_s: float) -> TargetDied:
     """Describe a command that ended before it was ready."""
     return TargetDied(
         f"{target.command[0]} ended with code {target.exit_code} after {after_s:.1f} s, before it was ready; "
-        f"last output:\n{target.tail()}",
+        f"{_told(target)}",
         "run the command by itself until it serves, then profile it",
     )
+
+
+def _told(target: Target) -> str:
+    last = target.tail()
+    return f"last output:\n{last}" if last.strip() else "it printed nothing"
