@@ -107,6 +107,7 @@ class FamilySummary(_Finding):
     limiter: Limiter
     modelled_time_frac: float | None = None  # of its time; bytes and bandwidth are null below two thirds
     split: list[dict[str, Any]] = Field(default_factory=list)  # verdicts: bound, limiter, shapes, time_frac
+    verdict: str | None = None  # in words, a divided one with the shapes of each part
 
 
 class LaunchShape(_Finding):

@@ -136,6 +136,7 @@ def test_the_gptq_kernel_of_the_field_notes(tmp_path, more, cause):
     said = f"{target.problem} {target.advice} {target.confirm_by}"
     assert "MFMA" not in said and "Use matrix" not in said
     (family,) = found.families
+    assert family.verdict == f"1 shape memory-bandwidth, 1 {cause}"
     assert [(part["limiter"], part["shapes"]) for part in family.split] == [
         ("memory-bandwidth", 1),
         (cause, 1),

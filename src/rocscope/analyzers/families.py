@@ -59,6 +59,7 @@ def _summary(family: str, rows: pd.DataFrame, total: float) -> FamilySummary:
         limiter=cast(Limiter, _majority(split, "limiter")),
         modelled_time_frac=known,
         split=split,
+        verdict=_words(split),
     )
 
 
@@ -78,6 +79,20 @@ def _split(rows: pd.DataFrame) -> list[dict[str, Any]]:
         {"bound": bound, "limiter": limiter, "shapes": int(shapes), "time_frac": float(weight)}
         for bound, limiter, shapes, weight in found.itertuples(index=False)
     ]
+
+
+def _words(split: list[dict[str, Any]]) -> str:
+    """Say which limiters the shapes of the family have, most time first: "2 memory-bandwidth, 2 latency"."""
+    shapes: dict[str, int] = {}
+    for each in split:
+        shapes[each["limiter"]] = shapes.get(each["limiter"], 0) + each["shapes"]
+    told = [f"{count} {limiter}" for limiter, count in shapes.items()]
+    total = sum(shapes.values())
+    if len(told) == 1:
+        return f"{'its one shape' if total == 1 else f'all {total} shapes'} {next(iter(shapes))}"
+    first, *others = told
+    count, limiter = first.split(" ", 1)
+    return ", ".join([f"{count} shape{'' if count == '1' else 's'} {limiter}", *others])
 
 
 def _majority(split: list[dict[str, Any]], what: str) -> str:
