@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -57,13 +57,19 @@ class _Compared(_Data):
         if self.matches is not None:
             re.compile(self.matches)
 
+    @cached_property
+    def comparison(self) -> tuple[Callable[[Any, Any], bool], Any]:
+        """The comparison, and what is compared with."""
+        name = self.given()[0]
+        return _COMPARE[name], getattr(self, name)
+
     def holds(self, value: Any) -> bool | None:
         """Compare; ``None`` where the value is not known or of another kind."""
         if value is None or (isinstance(value, float) and np.isnan(value)):
             return None
-        operator = self.given()[0]
+        compare, wanted = self.comparison
         try:
-            return bool(_COMPARE[operator](value, getattr(self, operator)))
+            return compare(value, wanted)
         except (TypeError, ValueError):
             return None
 
@@ -199,7 +205,7 @@ def evaluate(rule: Rule, rows: pd.DataFrame, facts: Mapping[str, Any]) -> Verdic
     for condition in rule.when:
         true, unknown = np.zeros(size, bool), np.zeros(size, bool)
         for comparison in condition.comparisons:
-            values = _values(comparison, rows, facts)
+            values = _values(comparison, rows, facts, possible)
             true |= values == 1
             lacking = values < 0
             unknown |= lacking
@@ -220,12 +226,17 @@ def _enough(rows: Bools, share: NDArray[np.float64], least: float) -> bool:
     return least == 0 or float(np.nansum(share[rows])) >= least
 
 
-def _values(comparison: _Compared, rows: pd.DataFrame, facts: Mapping[str, Any]) -> NDArray[np.int8]:
-    """1 where it holds, 0 where not, -1 where the fact is not known."""
+def _values(
+    comparison: _Compared, rows: pd.DataFrame, facts: Mapping[str, Any], asked: Bools
+) -> NDArray[np.int8]:
+    """1 where it holds, 0 where not or not asked, -1 where the fact is not known."""
     told = {True: 1, False: 0, None: -1}
     if not fact_named(comparison.fact).of_row:
         return np.full(len(rows), told[comparison.holds(facts.get(comparison.fact))], np.int8)
     if comparison.fact not in rows:
         return np.full(len(rows), -1, np.int8)
-    known = [told[comparison.holds(value)] for value in rows[comparison.fact].tolist()]
-    return np.array(known, np.int8)
+    found = np.zeros(len(rows), np.int8)
+    found[asked] = [
+        told[comparison.holds(value)] for value in rows[comparison.fact].to_numpy()[asked].tolist()
+    ]
+    return found

@@ -23,9 +23,12 @@ Ints = NDArray[np.int64]
 
 def between_host_and_gpu(study: Study) -> None:
     """Warn where kernels start before the host called for them."""
-    spans, rows = study.capture.spans, metrics.timing(study.capture).rows
+    spans = study.capture.spans
+    if not spans.num_rows:
+        return
+    rows = metrics.timing(study.capture).rows
     rows = rows.filter(pc.and_(rows["correlation_id"].is_valid(), rows["start_ns"].is_valid()))
-    if not spans.num_rows or not rows.num_rows:
+    if not rows.num_rows:
         return
     spans = spans.filter(columns.holds(spans["name"], lambda name: bool(LAUNCH.search(name))))
     keys = ["process", "correlation_id"]
@@ -65,6 +68,7 @@ def between_ranks(study: Study) -> None:
 
 def _meetings(rows: pa.Table) -> tuple[Ints, Ints] | None:
     """Return starts and ends of collectives, [rank, ordinal]; ``None`` where ranks did others."""
+    rows = rows.select(["gpu", "kernel", "start_ns", "end_ns"])
     rows = rows.filter(columns.holds(rows["kernel"], lambda name: bool(_MEETING.search(name))))
     rows = rows.filter(rows["start_ns"].is_valid())
     gpus = sorted(pc.unique(rows["gpu"]).to_pylist())
