@@ -7,7 +7,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -361,6 +361,7 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
     if source is None:
         return None, None
     from rocscope.models.served import ServedModel
+    from rocscope.models.served_attention import cache_bits
 
     size = options.tp or capture.manifest.model_tp
     if size is None and _several(capture):
@@ -369,7 +370,10 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
         text = "several GPUs ran, and how the model was split over them is not recorded"
         return None, Warned(code="tp-unknown", message=f"{text}: its shapes are not used; say --tp")
     try:
-        return ServedModel.load(source, size or 1), None
+        served = ServedModel.load(source, size or 1)
+        if bits := cache_bits(capture.manifest.command):
+            served = replace(served, kv_cache_bits=bits)
+        return served, None
     except InputError as error:
         if options.model:
             raise

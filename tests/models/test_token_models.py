@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from rocscope import pipeline
+from rocscope.config import AnalyzeOptions
 from rocscope.models.model import Dispatch, Estimate, Operand
 from rocscope.models.registry import shape_models
 from rocscope.models.served import ServedModel
+from rocscope.models.served_attention import cache_bits
 from rocscope.taxonomy import classify
 
 CONFIG: dict[str, Any] = {
@@ -270,6 +273,45 @@ def test_an_fp8_cache_is_half_as_large():
     served = ServedModel.load(CONFIG | scheme)
     found = estimate(dispatch("kernel_unified_attention_2d", **decode(2, 1000)), served)
     assert found and found.bytes == 1000 * CACHE / 2 + 2 * 2 * ROW
+
+
+@pytest.mark.parametrize(
+    ("command", "bits"),
+    [
+        (["vllm", "serve", "--kv-cache-dtype", "fp8_e4m3"], 8),
+        (["vllm", "serve", "--kv-cache-dtype=fp8"], 8),
+        (["vllm", "serve", "--kv-cache-dtype=bfloat16"], 16),
+        (["vllm", "serve", "--kv-cache-dtype", "auto"], None),
+        (["vllm", "serve", "--kv-cache-dtype"], None),
+        ([], None),
+    ],
+)
+def test_the_command_line_says_how_the_cache_is_kept(command: list[str], bits: int | None):
+    assert cache_bits(command) == bits
+
+
+def test_the_command_of_a_recording_is_heeded(captures: Path):
+    recorded = pipeline.load(captures / "h200_vllm" / "gptq8_graph.kineto.json.gz")
+    model = captures / "h200_vllm" / "gptq8_config.json"
+    sizes = []
+    for command in ([], ["vllm", "serve", "m", "--kv-cache-dtype", "fp8"]):
+        recorded.manifest.command = command
+        found = pipeline.analyze_capture(recorded, AnalyzeOptions(model=str(model))).kernels
+        decode = [
+            k for k in found if k.kernel == "kernel_unified_attention" and k.launch_shape.grid[0] == 256
+        ]
+        sizes.append(decode[0].bytes_per_dispatch.value)
+    assert sizes[0] - sizes[1] == pytest.approx(612 * CACHE / 2)
+
+
+def test_others_than_the_unified_kernel_may_do_a_mixed_step_in_parts():
+    step = prefill(1, 300) | {"step_phase": "mixed"}
+    name = "void cutlass::device_kernel<flash::FlashAttnFwdSm90<int> >(int)"
+    assert estimate(dispatch(name, **step)) is None
+    found = estimate(dispatch(name, **prefill(1, 300)))
+    assert found and found.bytes == 300 * CACHE + 2 * 300 * ROW
+    combine = "_ZN7ck_tile6kentryILi1ENS_29FmhaFwdSplitKVCombineKernelINS_1AEEEEEvi"
+    assert estimate(dispatch(combine, **prefill(1, 300))) is None
 
 
 def test_the_rocm_kernel_leaves_parts_of_256_tokens():

@@ -31,7 +31,7 @@ _DECODE: Final = re.compile(
     r"|paged_attention_ll4mi_QKV_\w+_kernel)$"
 )
 _FLASH: Final = re.compile(r"^(flash_fwd(_splitkv)?_kernel|FlashAttnFwdSm90|FmhaFwd\w*)$")
-_WRAPPED: Final = re.compile(r"FlashAttnFwdSm\d+|FmhaFwd\w*Kernel")
+_WRAPPED: Final = re.compile(r"FlashAttnFwdSm\d+|FmhaFwd(?!\w{0,40}(?:Combine|AppendKV))\w{0,40}Kernel")
 _VECTOR: Final = re.compile(r"^paged_attention_v[12]_kernel$")  # multiply with 32-bit FMA
 _OPERATORS: Final = ("vllm::unified_attention_with_output", "vllm::unified_attention")
 _TILE: Final = 16  # tokens that the unified kernel reads at a time when it decodes
@@ -83,7 +83,8 @@ class AttentionModel:
         whole = unified or _FLASH.match(name) or _WRAPPED.search(dispatch.raw_name)
         if not whole and not decodes:
             return None
-        if unified and not _launch_fits(dispatch, heads):
+        # other kernels than the unified one may do the prompts and the decodes of a step apart
+        if not _launch_fits(dispatch, heads) if unified else dispatch.step_phase == "mixed":
             return None
         unit = "vector_fp32" if _VECTOR.match(name) else f"matrix_{heads.dtype}"
         if decodes and dispatch.step_phase != "decode":

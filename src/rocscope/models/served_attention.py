@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypedDict
 
 _ALL_LAYERS: Final = frozenset(("mistral", "mixtral", "phi3"))
@@ -60,6 +61,16 @@ def _rotary_dim(data: dict[str, Any], head_dim: int) -> int | None:
 def _cache_bits(quantization: Any) -> int | None:
     scheme = quantization.get("kv_cache_scheme") if isinstance(quantization, dict) else None
     return _count(scheme.get("num_bits")) if isinstance(scheme, dict) else None
+
+
+def cache_bits(command: Sequence[str]) -> int | None:
+    """Return the bits of an element of the cache that a ``vllm serve`` command line asks for, if it does."""
+    for at, word in enumerate(command):
+        name, given, value = word.partition("=")
+        if name in ("--kv-cache-dtype", "--kv_cache_dtype"):
+            value = value if given else next(iter(command[at + 1 : at + 2]), "")
+            return 8 if value.startswith("fp8") else 16 if value in ("bfloat16", "float16") else None
+    return None
 
 
 def _count(value: Any) -> int | None:
