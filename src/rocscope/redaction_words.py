@@ -19,7 +19,7 @@ PROFILERS: Final = frozenset(
 FORMATS: Final = re.compile(
     r"(rocprof(v[123])?|rocpd|rocminfo|server|torch|kineto|omniperf|capture|chrome|table)([-_ ]"
     r"(csv|json|db|sqlite|trace|kernels?|counters?|stats|printed|text|results|copies|agents?|info|hip|v[123]"
-    r"|api|calls|derived|empty|input|log|merged|operations|roofline|run|sysinfo|times))*"
+    r"|api|calls|derived|empty|input|log|memory|merged|operations|roofline|run|sysinfo|times))*"
 )
 SUFFIXES: Final = (".csv", ".json", ".db", ".txt", ".parquet", ".pftrace", ".gz")
 OPERATORS: Final = re.compile(
