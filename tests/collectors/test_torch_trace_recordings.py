@@ -232,6 +232,6 @@ def test_two_ranks_are_two_gpus_on_one_clock(captures: Path, load: Any) -> None:
     both = read(*(captures / name for name in names))
     assert [(p.pid, p.rank) for p in both.manifest.processes] == [(592, 0), (593, 1)]
     assert [gpu.agent for gpu in both.manifest.gpus] == ["device 0", "device 1"]
-    busy = both.dispatches.group_by("gpu").aggregate([("duration_ns", "sum")]).to_pylist()
+    busy = both.dispatches.group_by("gpu").aggregate([("duration_ns", "sum")]).sort_by("gpu").to_pylist()
     for row, name in zip(busy, names, strict=True):
         assert row["duration_ns_sum"] == pc.sum(load(name)[0].dispatches["duration_ns"]).as_py()
