@@ -102,6 +102,36 @@ def share_of(loss_frac: float, shares: Shares, basis: str) -> Gain:
     return Gain(low_frac=low, mid_frac=mid, high_frac=high, basis=f"{basis}; {shares.source}")
 
 
+def of_lost_time(
+    slug: str,
+    problem: str,
+    *,
+    lost_ns: float,
+    wall_ns: float,
+    shares: Shares,
+    basis: str,
+    confidence: Confidence,
+    evidence: list[str],
+) -> Target:
+    """Return the target of GPU time lost between kernels; advice is that of ``timeline:<slug>``."""
+    advice, confirm_by = advise(f"timeline:{slug}", "", "")
+    return Target(
+        rank=0,
+        id=identifier("timeline", slug),
+        problem=problem,
+        scope="timeline",
+        family=None,
+        kernel=None,
+        time_frac=lost_ns / wall_ns,
+        headroom_s=lost_ns * 1e-9,
+        expected_gain=share_of(lost_ns / wall_ns, shares, basis),
+        confidence=confidence,
+        evidence=evidence,
+        advice=advice,
+        confirm_by=confirm_by,
+    )
+
+
 def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, window: float) -> Target:
     rows = rows.sort_values("headroom_ns", ascending=False, kind="stable")
     exposed = rows["exposed_ns"].fillna(rows["time_ns"])

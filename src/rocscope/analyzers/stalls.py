@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rocscope import intervals, metrics, ranking
-from rocscope.advice import advise
 from rocscope.analyzers.integrity import kernels_missing
 from rocscope.findings import Target
 from rocscope.study import Study
@@ -89,30 +88,20 @@ def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
 
 def _target(study: Study, lost: int, wall: float, count: int, host: list[str]) -> Target:
     line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
-    advice, confirm_by = advise("timeline:host-stalls", "", "")
     where = ["in them the host was in (nested spans each count)", *host] if host else []
-    return Target(
-        rank=0,
-        id=ranking.identifier("timeline", "host-stalls"),
-        problem=f"the GPU waits {percent(lost / wall)} of the window in pauses too long to be launches",
-        scope="timeline",
-        family=None,
-        kernel=None,
-        time_frac=lost / wall,
-        headroom_s=lost * 1e-9,
-        expected_gain=ranking.share_of(
-            lost / wall,
-            thresholds().gain["stalls"],
-            f"a part of the {percent(lost / wall)} lost in long pauses",
-        ),
+    return ranking.of_lost_time(
+        "host-stalls",
+        f"the GPU waits {percent(lost / wall)} of the window in pauses too long to be launches",
+        lost_ns=lost,
+        wall_ns=wall,
+        shares=thresholds().gain["stalls"],
+        basis=f"a part of the {percent(lost / wall)} lost in long pauses",
         confidence="low",
         evidence=[
             f"{count} pauses of more than {line} between kernels add up to {duration(lost)} of "
             f"{duration(wall)} ({percent(lost / wall)}), the longest of them included [stalls-long-pauses]",
             *where,
         ],
-        advice=advice,
-        confirm_by=confirm_by,
     )
 
 

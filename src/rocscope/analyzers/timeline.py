@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rocscope import intervals, metrics, ranking
-from rocscope.advice import advise
 from rocscope.analyzers.integrity import kernels_missing
-from rocscope.findings import GpuSummary, Target
+from rocscope.findings import GpuSummary
 from rocscope.hardware import GpuSpec
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
@@ -170,26 +169,16 @@ def _launch_gaps(study: Study, windows: dict[int, _Window]) -> None:
             f"beside them {worst.long_gaps} longer pauses take {duration(worst.long_gap_ns)} "
             f"({percent(worst.long_gap_ns / wall)}): there the host did other things"
         )
-    advice, confirm_by = advise("timeline:launch-gaps", "", "")
     study.targets.append(
-        Target(
-            rank=0,
-            id=ranking.identifier("timeline", "launch-gaps"),
-            problem=f"{name} waits {percent(lost / wall)} of the window between short launches",
-            scope="timeline",
-            family=None,
-            kernel=None,
-            time_frac=lost / wall,
-            headroom_s=lost * 1e-9,
-            expected_gain=ranking.share_of(
-                lost / wall,
-                thresholds().gain["gaps"],
-                f"a part of the {percent(lost / wall)} lost in gaps, as recorded with the profiler on",
-            ),
+        ranking.of_lost_time(
+            "launch-gaps",
+            f"{name} waits {percent(lost / wall)} of the window between short launches",
+            lost_ns=lost,
+            wall_ns=wall,
+            shares=thresholds().gain["gaps"],
+            basis=f"a part of the {percent(lost / wall)} lost in gaps, as recorded with the profiler on",
             confidence="medium",
             evidence=evidence,
-            advice=advice,
-            confirm_by=confirm_by,
         )
     )
 
