@@ -11,6 +11,10 @@ _GRIDS: Final = "a profile with launch geometry (rocprofv3 --kernel-trace, or to
 _COUNTERS: Final = "hardware counters of these kernels (rocprofv3 --pmc, or `rocscope analyze --table`)"
 _REGISTERS: Final = "a profile with register and LDS use (rocprofv3 --kernel-trace), or counters"
 _LOG: Final = "the server's log beside the recording: `rocscope analyze RECORDING server.log`"
+_CLOCKS: Final = (
+    "`rocscope analyze CAPTURE` of a capture whose samples hold clock_hz of each gpu:N while it works; "
+    "`rocscope profile` samples the host alone"
+)
 _TIMES: Final = "a profile with kernel times (rocprofv3 --kernel-trace)"
 
 
@@ -59,10 +63,8 @@ _RECORDING: Final = {
     "quantised": ("whether products with packed weights ran", _TIMES),
     "model.quant_method": ("how the weights are packed", "--model config.json"),
     "model.group_size": ("rows of K that share a scale", "--model config.json"),
-    "telemetry.clock_frac": (
-        "median clock while kernels ran, over the GPU's peak clock",
-        "telemetry of the GPU's clock while it works: samples of clock_hz beside the recording",
-    ),
+    "telemetry.clock_frac": ("median clock while kernels ran, over the GPU's peak clock", _CLOCKS),
+    "telemetry.busy_frac": ("share of the window in which that GPU worked", _CLOCKS),
 }
 _OPEN: Final = {
     "environment.": (

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from rocscope import log_lines
+from rocscope import intervals, log_lines, metrics, ranking
 from rocscope.analyzers.limiter import workgroups
 from rocscope.errors import InputError
 from rocscope.rules import Rule
 from rocscope.study import Study
+from rocscope.thresholds import thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,20 +123,33 @@ def _model(study: Study) -> dict[str, Any]:
 
 
 def _clock(study: Study) -> dict[str, Any]:
-    """The lowest GPU's median clock between its first and last kernel, over its peak clock."""
-    samples, table = study.capture.samples, study.capture.dispatches
+    """Return the lowest median clock of a GPU while it worked, over its peak clock, and how busy it was.
+
+    Samples between kernels do not count, as a GPU without work lowers its clock by itself. GPUs that wait
+    for a late one are left out: at a higher clock they would wait longer.
+    """
+    samples, line = study.capture.samples, thresholds().timeline.launch_gap_s.value * 1e9
     samples = samples.filter(pc.equal(samples["metric"].cast("string"), CLOCK_METRIC))
-    if not samples.num_rows:
+    window = ranking.window_ns(study.kernels)
+    if not samples.num_rows or window <= 0:
         return {}
+    rows = metrics.timing(study.capture).rows.select(["gpu", "start_ns", "end_ns"])
+    rows = rows.filter(pc.greater_equal(rows["end_ns"], rows["start_ns"]))  # null where not placed: left out
+    deciding = set(study.kernels.loc[study.kernels["critical"].astype(bool), "gpu"])
     found = []
     for gpu, spec in study.specs.items():
-        mine = table.filter(pc.equal(table["gpu"], gpu))
-        first, last = pc.min(mine["start_ns"]).as_py(), pc.max(mine["end_ns"]).as_py()
-        if spec is None or first is None or last is None:
+        mine = rows.filter(pc.equal(rows["gpu"], gpu))
+        if spec is None or gpu not in deciding or not mine.num_rows:
             continue
-        named = pc.equal(samples["subject"].cast("string"), f"gpu:{gpu}")
-        inside = pc.and_(pc.greater_equal(samples["time_ns"], first), pc.less_equal(samples["time_ns"], last))
-        clocks = samples.filter(pc.and_(named, inside))["value"].to_numpy()
+        busy = intervals.clusters(mine["start_ns"].to_numpy(), mine["end_ns"].to_numpy())
+        long = busy.gaps_ns > line
+        starts, ends = busy.starts[np.append(True, long)], busy.ends[np.append(long, True)]
+        named = samples.filter(pc.equal(samples["subject"].cast("string"), f"gpu:{gpu}"))
+        at_work = intervals.inside(named["time_ns"].to_numpy(), starts, ends) >= 0
+        clocks = named["value"].to_numpy()[at_work]
         if len(clocks) >= _LEAST_SAMPLES:
-            found.append(float(np.median(clocks)) / spec.clock_hz.value)
-    return {"telemetry.clock_frac": min(found)} if found else {}
+            found.append((float(np.median(clocks)) / spec.clock_hz.value, busy.union_ns / window))
+    if not found:
+        return {}
+    clock, share = min(found)
+    return {"telemetry.clock_frac": clock, "telemetry.busy_frac": min(1.0, share)}

@@ -101,9 +101,11 @@ def _gain(rule: Rule, lost: float | None, facts: dict[str, Any]) -> Gain | None:
         return None
     if rule.gain.of == "clock":
         missing = max(0.0, 1.0 - float(facts["telemetry.clock_frac"]))
-        return ranking.share_of(
-            missing, rule.gain, f"a part of the {percent(missing)} of the clock that lacks"
+        busy = float(facts["telemetry.busy_frac"])
+        basis = (
+            f"the clock is {percent(missing)} below its peak, and the GPU works {percent(busy)} of the time"
         )
+        return ranking.share_of(missing * busy, rule.gain, basis)
     if lost is None:
         return None
     return ranking.share_of(
