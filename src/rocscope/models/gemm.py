@@ -20,7 +20,7 @@ from rocscope.models.shapes import SERVED_DTYPES, by_place, dtype_of, element_by
 
 _PART_OF_ONE: Final = re.compile(r"^splitKreduce|^Cijk_[SD]_|PostGSU|^reduce_1Block|^dot_kernel|batched_ptrs")
 """Kernels that share a product with another kernel of the same operator."""
-_MATRIX: Final = re.compile(r"^nvjet_|^sm[89]\d_xmma_gemm|^Cijk_\w*_MI\d+x\d+|^Custom_Cijk_\w*_MI\d+x\d+")
+MATRIX: Final = re.compile(r"^nvjet_|^sm[89]\d_xmma_gemm|^Cijk_\w*_MI\d+x\d+|^Custom_Cijk_\w*_MI\d+x\d+")
 _ADDS_UP: Final = re.compile(r"^splitKreduce|PostGSU|^reduce_1Block")
 _TEMPLATE: Final = re.compile(
     r"(?:LLGemm1_kernel|wvSplitK_hf\w*|rocblas_\w*gem[mv]\w*)<(?:\w+,\s*)*?(__half|c10::Half|half|_Float16"
@@ -91,21 +91,22 @@ def _placed(dispatch: Dispatch, served: ServedModel | None, layer: Linear, name:
         size = m * n * (4.0 * parts + 2)
         source = f"{how}: {parts} partial sums of 32 bit read, 16 bit written"
         return Estimate(size, float(parts * m * n), "vector_fp32", None, source)
-    if _dtype_of_name(dispatch.raw_name, name) != dtype:
+    if named_dtype(dispatch.raw_name) != dtype:
         return None
     out = m * n * (2.0 if parts == 1 else 4.0 * parts)
     split = "" if parts == 1 else f", {parts} partial sums of 32 bit out"
     return Estimate(
         bytes=2.0 * (m * k + k * n) + out,
         flops=2.0 * m * n * k,
-        flops_unit=f"matrix_{dtype}" if _MATRIX.search(name) else skinny.unit(dispatch, dtype),
+        flops_unit=f"matrix_{dtype}" if MATRIX.search(name) else skinny.unit(dispatch, dtype),
         problem_shape=gemm_shape(m, n, k, dtype),
         source=f"{how}; each matrix once{split}",
     )
 
 
-def _dtype_of_name(raw_name: str, name: str) -> str | None:
+def named_dtype(raw_name: str) -> str | None:
     """Return the dtype of both factors as the kernel's name has it, ``None`` where it does not say."""
+    name = short_name(raw_name)
     for pattern, dtypes in _NAMED_DTYPES:
         if found := pattern.search(raw_name if pattern is _TEMPLATE else name):
             return dtypes.get(found[1])
@@ -133,7 +134,7 @@ def _estimate(
     return Estimate(
         bytes=float(batch * (m * k + k * n + m * n) * size),
         flops=2.0 * batch * m * n * k,
-        flops_unit=f"matrix_{dtype}" if dtype in ("fp16", "bf16") and _MATRIX.search(name) else None,
+        flops_unit=f"matrix_{dtype}" if dtype in ("fp16", "bf16") and MATRIX.search(name) else None,
         problem_shape=shape,
         source=f"M={m}, N={n}, K={k} (shapes of {dispatch.operator}), each matrix once",
     )

@@ -54,7 +54,7 @@ class GptqModel:
         if alternative is not None:  # one dispatch for all rows, in a launch that is not read here
             rows, ranges = operator_rows(dispatch) or dispatch.layer_m, (ANY, ANY)
         else:
-            rows, ranges = _rows(dispatch, name), launch_ranges(dispatch)
+            rows, ranges = launch_rows(dispatch), launch_ranges(dispatch)
             if dispatch.grid is None and dispatch.layer is not None:  # as in graph replays on ROCm
                 rows, ranges = remainder(dispatch), (ANY, ANY)
         found_bits = kernel or alternative
@@ -86,9 +86,10 @@ def _of_more(dispatch: Dispatch, rows: int) -> str:
     return f" (of {total}: the other {total - rows} in a dispatch of their own)" if split else ""
 
 
-def _rows(dispatch: Dispatch, name: str) -> int | None:
-    """Return M: workgroups along y times the rows that each takes."""
-    numbers = template_numbers(dispatch.raw_name, name)
+def launch_rows(dispatch: Dispatch) -> int | None:
+    """Return M of a fused product: workgroups along y times the rows that each takes."""
+    name = short_name(dispatch.raw_name)
+    numbers = template_numbers(dispatch.raw_name, name) if _NAME.fullmatch(name) else ()
     grid = workgroups(dispatch)
     if len(numbers) != 2 or grid is None or not 1 <= numbers[1] <= _MOST_ROWS:
         return None

@@ -34,25 +34,25 @@ class ReconstructModel:
 
     def estimate(self, dispatch: Dispatch, served: ServedModel | None) -> Estimate | None:
         """Return bytes and FLOPs where N, K and the groups are certain."""
-        bits, within = _bits(dispatch), ranges(dispatch)
+        packed, within = bits(dispatch), ranges(dispatch)
         if dispatch.grid is None and dispatch.layer is not None:  # as in graph replays on ROCm
             within = (gptq.ANY, gptq.ANY)
-        if bits is None or within is None:
+        if packed is None or within is None:
             return None
-        found = gptq.weights(dispatch, served, bits, within)
+        found = gptq.weights(dispatch, served, packed, within)
         if found is None:
             return None
         n, k, groups = found.n, found.k, found.groups
         order = 4 * k if found.act_order else 0
         m = gptq.operator_rows(dispatch) or dispatch.layer_m
-        shape = {"n": n, "k": k, "dtype": "fp16", "group_size": found.group_size, "bits": bits}
+        shape = {"n": n, "k": k, "dtype": "fp16", "group_size": found.group_size, "bits": packed}
         return Estimate(
-            bytes=k * n * bits / 8 + 2 * groups * n + groups * n * bits / 8 + 2 * k * n + order,
+            bytes=k * n * packed / 8 + 2 * groups * n + groups * n * packed / 8 + 2 * k * n + order,
             flops=2.0 * n * k,
             flops_unit="vector_fp16",
             problem_shape=({"m": m} if m else {}) | shape,
-            source=f"N={n}, K={k} ({found.how}): {bits}-bit weights of {groups} groups read, halves written; "
-            "the dense product that follows is the other part of this GPTQ product",
+            source=f"N={n}, K={k} ({found.how}): {packed}-bit weights of {groups} groups read, halves "
+            "written; the dense product that follows is the other part of this GPTQ product",
         )
 
 
@@ -67,7 +67,8 @@ def ranges(dispatch: Dispatch) -> tuple[range, range] | None:
     return gptq.block_range(grid[0], block), gptq.block_range(grid[1], block)
 
 
-def _bits(dispatch: Dispatch) -> int | None:
+def bits(dispatch: Dispatch) -> int | None:
+    """Return the bits of the weights that are written out, ``None`` for other kernels."""
     kernel = _NAME.fullmatch(short_name(dispatch.raw_name)) or _PLAIN.search(dispatch.raw_name)
     return int(kernel[kernel.lastindex or 1]) if kernel else None
 
