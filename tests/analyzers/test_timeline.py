@@ -4,13 +4,15 @@ from rocscope import pipeline
 from rocscope.analyzers import runner
 from rocscope.analyzers.families import ANALYZER as FAMILIES
 from rocscope.analyzers.integrity import ANALYZER as INTEGRITY
+from rocscope.analyzers.launch_gaps import ANALYZER as LAUNCH_GAPS
+from rocscope.analyzers.ranks import ANALYZER as RANKS
 from rocscope.analyzers.timeline import ANALYZER
 from synthetic_capture import capture, row, study
 
 
 def run(made, **options):
     checked = study(made, **options)
-    runner.run(checked, [ANALYZER, INTEGRITY])
+    runner.run(checked, [ANALYZER, INTEGRITY, RANKS, LAUNCH_GAPS])
     return checked
 
 
@@ -83,8 +85,31 @@ def test_gaps_are_those_of_the_gpu_that_loses_most():
     rows += [row("a", 0, 19_000, gpu=1, process=1)]
     target = run(capture(rows, ranks=2)).targets[0]
     assert target.time_frac == pytest.approx(9 / 19) and target.headroom_s == pytest.approx(9e-6)
-    assert target.problem.startswith("GPU 0 waits 47.4 % of the window")
+    assert target.problem.startswith("GPU 0 is idle for 47.4 % of the window")
     assert "on GPU 0, which loses most" in target.evidence[0]
+
+
+def test_gaps_of_a_gpu_that_waits_for_a_late_one_are_no_target():
+    """GPU 0 launches with pauses and then waits in the collective for GPU 1, which has none."""
+    rows = [row("mm", 2000 * i, 1000) for i in range(10)]
+    rows += [row("mm", 2000 * i, 2000, gpu=1, process=1) for i in range(20)]
+    rows += [row("allreduce", 20_000, 20_100), row("allreduce", 40_000, 100, gpu=1, process=1)]
+    families = {"allreduce": "communication", "mm": "gemm"}
+    assert not [each for each in run(capture(rows, ranks=2), families=families).targets if "gaps" in each.id]
+    late = [{**each, "gpu": 1 - each["gpu"], "process": 1 - each["process"]} for each in rows]
+    assert not [each for each in run(capture(late, ranks=2), families=families).targets if "gaps" in each.id]
+
+
+def test_gaps_of_the_late_gpu_are_a_target():
+    rows = [row("mm", 0, 10_000), row("allreduce", 10_000, 30_100)]
+    rows += [row("mm", 2000 * i, 1000, gpu=1, process=1) for i in range(20)]
+    rows += [row("allreduce", 40_000, 100, gpu=1, process=1)]
+    families = {"allreduce": "communication", "mm": "gemm"}
+    target = next(
+        each for each in run(capture(rows, ranks=2), families=families).targets if "gaps" in each.id
+    )
+    assert target.problem.startswith("GPU 1 is idle for 49.9 % of the window")
+    assert "on GPU 1, which the others wait for," in target.evidence[0]
 
 
 def test_counters_make_the_gpu_wait_so_that_no_idle_time_is_claimed():

@@ -34,25 +34,38 @@ class Stalls:
         frame = study.kernels
         if kernels_missing(study) or frame["perturbed"].any():
             return
-        walls = frame[frame["critical"].astype(bool)].groupby("gpu")["wall_ns"].first().dropna()
-        found = [
-            (gpu, wall, *_pauses(study, int(gpu)))
-            for gpu, wall in zip(walls.index.tolist(), walls, strict=True)
-        ]
+        found = [(gpu, wall, *_pauses(study, gpu)) for gpu, wall in deciding_walls(study).items()]
         if not found:
             return
-        _, wall, starts, ends = max(found, key=lambda each: int((each[3] - each[2]).sum()))
+        gpu, wall, starts, ends = max(found, key=lambda each: int((each[3] - each[2]).sum()))
         lost = int((ends - starts).sum())
         if wall <= 0 or lost / wall < thresholds().timeline.gap_frac.value:
             return
-        study.targets.append(_target(study, lost, float(wall), len(starts), _host(study, starts, ends, wall)))
+        name = f"GPU {gpu}" if frame["gpu"].nunique() > 1 else "the GPU"
+        study.targets.append(_target(name, lost, wall, len(starts), _host(study, starts, ends, wall)))
 
 
-def _pauses(study: Study, gpu: int) -> tuple[Ints, Ints]:
+def deciding_walls(study: Study) -> dict[int, float]:
+    """Return the window of each GPU that waits for no other, where it has one."""
+    frame = study.kernels
+    walls = frame[frame["critical"].astype(bool)].groupby("gpu")["wall_ns"].first().dropna()
+    return {int(gpu): float(wall) for gpu, wall in zip(walls.index, walls, strict=True)}
+
+
+def gaps_ns(study: Study, gpu: int) -> Ints:
+    """Return the pauses of a GPU between its kernels, in order."""
+    return _busy(study, gpu).gaps_ns
+
+
+def _busy(study: Study, gpu: int) -> intervals.Clusters:
     rows = metrics.timing(study.capture).rows.select(["gpu", "start_ns", "end_ns"])
     placed = pc.and_(rows["start_ns"].is_valid(), pc.greater_equal(rows["end_ns"], rows["start_ns"]))
     rows = rows.filter(pc.and_(placed, pc.equal(rows["gpu"], gpu)))
-    merged = intervals.clusters(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy())
+    return intervals.clusters(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy())
+
+
+def _pauses(study: Study, gpu: int) -> tuple[Ints, Ints]:
+    merged = _busy(study, gpu)
     starts, ends = np.asarray(merged.ends[:-1]), np.asarray(merged.starts[1:])
     long = ends - starts > thresholds().timeline.launch_gap_s.value * 1e9
     return starts[long], ends[long]
@@ -86,12 +99,16 @@ def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
     ]
 
 
-def _target(study: Study, lost: int, wall: float, count: int, host: list[str]) -> Target:
+def _target(name: str, lost: int, wall: float, count: int, host: list[str]) -> Target:
     line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
-    where = ["in them the host was in (nested spans each count)", *host] if host else []
+    where = (
+        ["what the host did in them, by its spans (one within another counts in both):", *host]
+        if host
+        else []
+    )
     return ranking.of_lost_time(
         "host-stalls",
-        f"the GPU waits {percent(lost / wall)} of the window in pauses too long to be launches",
+        f"{name} is idle for {percent(lost / wall)} of the window, in pauses too long to be those of launches",
         lost_ns=lost,
         wall_ns=wall,
         shares=thresholds().gain["stalls"],
@@ -99,7 +116,7 @@ def _target(study: Study, lost: int, wall: float, count: int, host: list[str]) -
         confidence="low",
         evidence=[
             f"{count} pauses of more than {line} between kernels add up to {duration(lost)} of "
-            f"{duration(wall)} ({percent(lost / wall)}), the longest of them included [stalls-long-pauses]",
+            f"{duration(wall)} ({percent(lost / wall)}) [stalls-long-pauses]",
             *where,
         ],
     )

@@ -1,4 +1,4 @@
-"""Each GPU over the window: busy, idle, and the gaps between launches."""
+"""Each GPU over the window: busy and idle."""
 
 from __future__ import annotations
 
@@ -7,32 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from rocscope import intervals, metrics, ranking
+from rocscope import intervals, metrics
 from rocscope.analyzers.integrity import kernels_missing
 from rocscope.findings import GpuSummary
 from rocscope.hardware import GpuSpec
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
-from rocscope.wording import duration, percent
+from rocscope.wording import duration
 
 
 @dataclass(frozen=True)
 class _Window:
     wall_ns: int
     busy_ns: int
-    launch_gaps: int
-    launch_gap_ns: int
-    long_gaps: int
-    long_gap_ns: int
     longest_ns: int  # pause between two kernels
     asked: bool  # the wall is the window that was asked for, not the extent of the kernels
 
 
 class Timeline:
-    """Adds GPU summaries and a target for launch gaps; the window of each."""
+    """Adds GPU summaries, and the window of each."""
 
     name = "timeline"
-    help = "busy and idle time of each GPU, and the gaps between launches"
+    help = "busy and idle time of each GPU"
     needs = ("gpu", "process", "time_ns", "perturbed")  # the last: integrity has run
     adds = ("wall_ns",)  # window of the row's GPU, NaN where it is none that shares could be taken of
 
@@ -65,8 +61,6 @@ class Timeline:
             )
         if missing:
             study.warn("idle-withheld", f"idle time is not claimed: {missing[0]}")
-        else:
-            _launch_gaps(study, whole)
 
     def _split(self, study: Study, gpu: int, window: _Window) -> bool:
         """Tell whether one pause is nearly the whole window, as where two runs lie in one recording."""
@@ -88,7 +82,6 @@ def _windows(study: Study) -> dict[int, _Window | None]:
         pc.and_(rows["start_ns"].is_valid(), pc.greater_equal(rows["end_ns"], rows["start_ns"]))
     )
     gpu, start, end = (rows[name].to_numpy() for name in ("gpu", "start_ns", "end_ns"))
-    line = thresholds().timeline.launch_gap_s.value * 1e9
     asked = _asked(study)
     for each in np.unique(gpu):
         here = gpu == each
@@ -97,16 +90,10 @@ def _windows(study: Study) -> dict[int, _Window | None]:
         inside = asked is not None and asked[0] <= first and last <= asked[1]
         if asked is not None and (inside or study.options.between_s):
             first, last = min(first, asked[0]), max(last, asked[1])
-        gaps = merged.gaps_ns
-        short = gaps[gaps <= line]
         found[int(each)] = _Window(
             wall_ns=last - first,
             busy_ns=merged.union_ns,
-            launch_gaps=len(short),
-            launch_gap_ns=int(short.sum()),
-            long_gaps=len(gaps) - len(short),
-            long_gap_ns=int(gaps.sum() - short.sum()),
-            longest_ns=int(gaps.max(initial=0)),
+            longest_ns=int(merged.gaps_ns.max(initial=0)),
             asked=inside,
         )
     return found
@@ -143,43 +130,6 @@ def _summary(gpu: int, spec: GpuSpec | None, window: _Window | None, *, idle_kno
         busy_s=busy,
         idle_s=idle,
         busy_frac=busy / wall if idle is not None and busy is not None and wall else None,
-    )
-
-
-def _launch_gaps(study: Study, windows: dict[int, _Window]) -> None:
-    """Add a target where the GPU that loses most loses much; GPUs of one run wait at the same time."""
-    wall = max((each.wall_ns for each in windows.values()), default=0)
-    gpu = max(windows, key=lambda each: (windows[each].launch_gap_ns, -each), default=0)
-    lost = windows[gpu].launch_gap_ns if windows else 0
-    if not wall or lost / wall < thresholds().timeline.gap_frac.value:
-        return
-    worst = windows[gpu]
-    count = worst.launch_gaps
-    name, where = "the GPU", ""
-    if len(windows) > 1:
-        name, where = f"GPU {gpu}", f" on GPU {gpu}, which loses most,"
-    line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
-    evidence = [
-        f"{count} pauses of at most {line} between kernels{where} add up to {duration(lost)} of "
-        f"{duration(wall)} ({percent(lost / wall)}), {duration(lost / max(count, 1))} each on average "
-        "[timeline-launch-gaps]"
-    ]
-    if worst.long_gap_ns:
-        evidence.append(
-            f"beside them {worst.long_gaps} longer pauses take {duration(worst.long_gap_ns)} "
-            f"({percent(worst.long_gap_ns / wall)}): there the host did other things"
-        )
-    study.targets.append(
-        ranking.of_lost_time(
-            "launch-gaps",
-            f"{name} waits {percent(lost / wall)} of the window between short launches",
-            lost_ns=lost,
-            wall_ns=wall,
-            shares=thresholds().gain["gaps"],
-            basis=f"a part of the {percent(lost / wall)} lost in gaps, as recorded with the profiler on",
-            confidence="medium",
-            evidence=evidence,
-        )
     )
 
 
