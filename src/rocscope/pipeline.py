@@ -361,7 +361,7 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
     if source is None:
         return None, None
     from rocscope.models.served import ServedModel
-    from rocscope.models.served_attention import cache_bits
+    from rocscope.models.served_attention import cache_bits, whole_experts
 
     size = options.tp or capture.manifest.model_tp
     if size is None and _several(capture):
@@ -373,6 +373,8 @@ def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | No
         served = ServedModel.load(source, size or 1)
         if bits := cache_bits(capture.manifest.command):
             served = replace(served, kv_cache_bits=bits)
+        if whole_experts(capture.manifest.command):
+            served = replace(served, expert_parallel=True)
         return served, None
     except InputError as error:
         if options.model:

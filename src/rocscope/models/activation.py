@@ -13,7 +13,7 @@ from typing import Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, dtype_of, tensors, workgroups
+from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, counted, dtype_of, tensors, workgroups
 
 _VLLM: Final = ("act_and_mul_kernel", "act_and_mul_kernel_with_param")
 _TRITON: Final = "silu_and_mul_kernel"
@@ -43,7 +43,8 @@ class ActivationModel:
             flops=float(_FLOPS * tokens * width),
             flops_unit="vector_fp32",
             problem_shape={"rows": tokens, "length": width, "dtype": dtype},
-            source=f"{tokens} rows of 2 x {width} {dtype} in, {width} out ({how}), {_FLOPS} operations each",
+            source=f"{counted(tokens, 'row')} of 2 x {width} {dtype} in, {width} out ({how}), {_FLOPS} "
+            "operations each",
         )
 
 

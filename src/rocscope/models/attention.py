@@ -8,8 +8,8 @@ causal half of its square. Softmax is not counted.
 
 Kernels and grids: vLLM v1/attention/ops/triton_unified_attention.py (grid (tokens // BLOCK_Q + sequences,
 kv_heads[, segments]); the 3D form leaves 32-bit partials that ``reduce_segments`` adds up, grid (tokens,
-heads)), chunked_prefill_paged_decode.py, csrc/attention/attention_kernels.cuh, csrc/rocm/attention.cu
-(partitions of 256 tokens), and the recorded decoder's own kernel.
+heads)), chunked_prefill_paged_decode.py, csrc/attention/attention_kernels.cuh (v2: partitions of 512 tokens),
+csrc/rocm/attention.cu (of 256), and the recorded decoder's own kernel.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any, Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, dtype_of, tensors, workgroups
+from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, counted, dtype_of, tensors, workgroups
 
 _UNIFIED: Final = re.compile(r"^kernel_unified_attention(_2d|_3d)?$")
-_REDUCE: Final = re.compile(r"^(kernel_)?reduce_segments$|^paged_attention_ll4mi_reduce_kernel$")
+_FORMS: Final = re.compile(r"^kernel_unified_attention_[23]d$|reduce")
+_REDUCE: Final = re.compile(r"^(kernel_)?reduce_segments$|^paged_attention_(ll4mi|v2)_reduce_kernel$")
 _DECODE: Final = re.compile(
     r"^(kernel_paged_attention_2d|paged_attention_v[12]_kernel|paged_attention_decode_kernel"
     r"|paged_attention_ll4mi_QKV_\w+_kernel)$"
@@ -37,7 +38,11 @@ _OPERATORS: Final = ("vllm::unified_attention_with_output", "vllm::unified_atten
 _TILE: Final = 16  # tokens that the unified kernel reads at a time when it decodes
 _SEGMENTS: Final = 16  # at most
 _BLOCK_M: Final = 16  # rows of a workgroup: query heads of a group times tokens
-_PARTITION: Final = 256  # tokens, csrc/rocm/attention.cu
+_PARTITIONS: Final = (  # tokens: csrc/rocm/attention.cu, csrc/attention/paged_attention_v2.cu
+    (re.compile(r"^paged_attention_ll4mi_(QKV|reduce)"), 256),
+    (re.compile(r"^paged_attention_v2_"), 512),
+)
+_PLAIN_CACHE: Final = re.compile(r"Fp8KVCacheDataType\)?\s*0|Fp8KVCacheDataTypeE0E")
 _FP8: Final = re.compile(r"Fp8KVCacheDataType\)?\s*[12]|Fp8KVCacheDataTypeE[12]E|fp8_e[45]m[23]")
 
 
@@ -98,9 +103,9 @@ def _whole(
     tokens, sequences = dispatch.step_tokens, dispatch.step_sequences
     window = _windowed(dispatch, served)
     if window is None or tokens is None or sequences is None:
-        return (
-            _limit(heads, unit) if dispatch.step_phase in (None, "decode") and _DECODE.match(name) else None
-        )
+        decodes = dispatch.step_phase == "decode" and tokens is not None and tokens == sequences
+        decodes |= dispatch.step_phase in (None, "decode") and _DECODE.match(name) is not None
+        return _limit(heads, unit) if decodes else None
     context, pairs, says = window
     size = context * heads.kv * heads.width * 2 * heads.cache_bytes
     size += 2 * tokens * heads.query * heads.width * heads.element_bytes
@@ -110,10 +115,17 @@ def _whole(
         flops=None if pairs is None else 4.0 * pairs * heads.query * heads.width,
         flops_unit=None if pairs is None else unit,
         problem_shape=_shape(heads, tokens, sequences, context),
-        source=f"{tokens:.4g} tokens of {sequences:.4g} sequences over {context:.6g} tokens of context "
-        f"({dispatch.step_context_source}{says}), {heads.query} heads, {heads.kv} key-value heads of "
-        f"{heads.width} {heads.dtype} ({heads.how}); cache, queries and output once each",
+        source=f"{counted(tokens, 'new token')} of {counted(sequences, 'sequence')} over "
+        f"{counted(context, 'token')} of context{_averaged(tokens, sequences)} "
+        f"({dispatch.step_context_source}{says}), {counted(heads.query, 'head')}, "
+        f"{counted(heads.kv, 'key-value head')} of {heads.width} {heads.dtype} ({heads.how}); cache, queries "
+        "and output once each",
     )
+
+
+def _averaged(tokens: float, sequences: float) -> str:
+    """Say that figures are means, where they are no whole numbers."""
+    return "" if tokens == round(tokens) and sequences == round(sequences) else " on average"
 
 
 def _shape(heads: Heads, tokens: float, sequences: float, context: float) -> dict[str, Any]:
@@ -133,8 +145,8 @@ def _limit(heads: Heads, unit: str) -> Estimate:
     return Estimate(
         flops_unit=unit,
         intensity_limit=limit,
-        source=f"at most {limit:.3g} FLOP a byte of the cache whatever the context, which is not recorded: "
-        f"{heads.query} heads share {heads.kv} key-value heads of {heads.dtype} ({heads.how})",
+        source=f"whatever the context, which is not known: {counted(heads.query, 'query head')} on "
+        f"{counted(heads.kv, 'key-value head')}, {heads.cache_bytes:g} B an element ({heads.how})",
     )
 
 
@@ -149,6 +161,9 @@ def _windowed(dispatch: Dispatch, served: ServedModel | None) -> tuple[float, fl
     if context <= window:  # no sequence is longer than their sum
         return context, pairs, ""
     if served.sliding_layers is None or sequences != 1 or dispatch.step_phase != "decode":
+        return None
+    # the forms apart may be those of the layers with a window and of the others, each with its own context
+    if served.sliding_layers != served.layers and _FORMS.match(short_name(dispatch.raw_name)):
         return None
     share = served.sliding_layers / served.layers
     inside = share * window + (1 - share) * context
@@ -175,10 +190,15 @@ def _partials(dispatch: Dispatch, heads: Heads, name: str, tokens: float, contex
     if name == "kernel_unified_attention_3d" or (_UNIFIED.match(name) and grid and grid[2] > 1):
         most = grid[2] if grid and grid[2] > 1 else _SEGMENTS
         return tokens * heads.query * _segments(most, context) * (heads.width + 2) * 4
-    if name.startswith("paged_attention_ll4mi_QKV"):
-        parts = math.ceil(context / _PARTITION)
+    if partition := _partition(name):
+        parts = math.ceil(context / partition)
         return tokens * heads.query * parts * (heads.width * heads.element_bytes + 8)
     return 0.0
+
+
+def _partition(name: str) -> int | None:
+    """Return the tokens of a part of the context, for kernels that always split it so."""
+    return next((size for pattern, size in _PARTITIONS if pattern.search(name)), None)
 
 
 def _segments(most: int, context: float) -> int:
@@ -198,16 +218,19 @@ def _reduced(dispatch: Dispatch, served: ServedModel | None, heads: Heads, name:
         if grid is not None and (grid[1] != heads.query or grid[0] + 0.5 < tokens):
             return None
     else:
-        parts, each = math.ceil(context / _PARTITION), heads.width * heads.element_bytes + 8
+        parts, each = (
+            math.ceil(context / (_partition(name) or context)),
+            heads.width * heads.element_bytes + 8,
+        )
     rows = tokens * heads.query
     return Estimate(
         bytes=rows * (parts * each + heads.width * heads.element_bytes),
         flops=2.0 * rows * parts * heads.width,
         flops_unit="vector_fp32",
         problem_shape=_shape(heads, tokens, sequences, window[0]),
-        source=f"partial results of {parts} parts of the mean context of {context:.5g} tokens "
-        f"({dispatch.step_context_source}) for {tokens:.4g} tokens and {heads.query} heads of {heads.width}, "
-        "and the output, once each",
+        source=f"partial results of {counted(parts, 'part')} of the mean context of {context:.5g} tokens "
+        f"({dispatch.step_context_source}) for {counted(tokens, 'token')}{_averaged(tokens, sequences)} and "
+        f"{counted(heads.query, 'head')} of {heads.width}, and the output, once each",
     )
 
 
@@ -237,6 +260,8 @@ def cached_element_bytes(dispatch: Dispatch, served: ServedModel | None, activat
     """Bytes of a cached element: FP8 where the kernel or the configuration says so, else as activations."""
     if _FP8.search(dispatch.raw_name):
         return 1.0
+    if _PLAIN_CACHE.search(dispatch.raw_name):
+        return float(activation)
     if served is not None and served.kv_cache_bits is not None:
         return served.kv_cache_bits / 8
     return float(activation)

@@ -14,13 +14,7 @@ from typing import Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import Linear, ServedModel
-from rocscope.models.shapes import (
-    SERVED_DTYPES,
-    by_place,
-    gemm_shape,
-    packed_gemm_bytes,
-    workgroups,
-)
+from rocscope.models.shapes import SERVED_DTYPES, by_place, counted, gemm_shape, packed_gemm_bytes, workgroups
 
 _BITS: Final = 4
 _TILE: Final = 32
@@ -82,9 +76,10 @@ def _fused(dispatch: Dispatch, served: ServedModel) -> Estimate | None:
         bytes=size,
         flops=2.0 * m * n * k,
         flops_unit=f"matrix_{dtype}",
-        problem_shape=gemm_shape(m, n, k, dtype, group_size=served.quantization.group_size, bits=_BITS),
-        source=f"M={m}, N={n}, K={k} ({by_place(layer)}): weights, scales and zeros of {groups} groups and "
-        f"activations once, {parts} partial sums out",
+        problem_shape=gemm_shape(m, n, k, dtype, group_size=served.quantization.group_rows(k), bits=_BITS),
+        source=f"M={m}, N={n}, K={k} ({by_place(layer)}): weights, scales and zeros of "
+        f"{counted(groups, 'group')} and "
+        f"activations once, {counted(parts, 'partial sum')} out",
     )
 
 
@@ -111,8 +106,9 @@ def _written_out(dispatch: Dispatch, served: ServedModel) -> Estimate | None:
         bytes=k * n / 2 + 2 * groups * n + groups * n / 2 + 2 * k * n,
         flops=2.0 * n * k,
         flops_unit="vector_fp16",
-        problem_shape=shape | {"group_size": quantization.group_size, "bits": _BITS},
-        source=f"N={n}, K={k} ({how}): 4-bit weights of {groups} groups read, written out as 16 bit",
+        problem_shape=shape | {"group_size": quantization.group_rows(k), "bits": _BITS},
+        source=f"N={n}, K={k} ({how}): 4-bit weights of {counted(groups, 'group')} read, written out as 16 "
+        "bit",
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate, Operand
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import dtype_of, element_bytes, elements, tensors, workgroups
+from rocscope.models.shapes import counted, dtype_of, element_bytes, elements, tensors, workgroups
 
 _ROWS: Final = ("vectorized_gather_kernel", "indexSelectSmallIndex", "indexSelectLargeIndex")
 _ELEMENTS: Final = "_scatter_gather_elementwise_kernel"
@@ -40,7 +40,7 @@ class EmbeddingModel:
             size = element_bytes(given[0])
             count = elements(given[1])
             if size and count and dtype_of(given[1]) == "int64":
-                return _moved(dispatch, count, size, f"{count} elements of {list(given[0].dims)}")
+                return _moved(dispatch, count, size, f"{counted(count, 'element')} of {list(given[0].dims)}")
         return None
 
 
@@ -61,7 +61,7 @@ def _rows(dispatch: Dispatch, name: str, given: tuple[Operand, ...]) -> Estimate
         return None
     if not count or not length:
         return None
-    return _moved(dispatch, count, length * size, f"{count} rows of {length} {given[0].dtype}")
+    return _moved(dispatch, count, length * size, f"{counted(count, 'row')} of {length} {given[0].dtype}")
 
 
 def _moved(dispatch: Dispatch, count: int, each: int, what: str) -> Estimate:

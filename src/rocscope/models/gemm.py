@@ -16,7 +16,7 @@ from rocscope.models import skinny
 from rocscope.models.gptq import OPERATOR
 from rocscope.models.model import Dispatch, Estimate, Operand
 from rocscope.models.served import Linear, ServedModel
-from rocscope.models.shapes import SERVED_DTYPES, by_place, dtype_of, element_bytes, gemm_shape
+from rocscope.models.shapes import SERVED_DTYPES, by_place, counted, dtype_of, element_bytes, gemm_shape
 
 _PART_OF_ONE: Final = re.compile(r"^splitKreduce|^Cijk_[SD]_|PostGSU|^reduce_1Block|^dot_kernel|batched_ptrs")
 """Kernels that share a product with another kernel of the same operator."""
@@ -36,7 +36,15 @@ _NAMED_DTYPES: Final[tuple[tuple[re.Pattern[str], dict[str, str]], ...]] = (
         | dict.fromkeys(("c10::BFloat16", "__hip_bfloat16"), "bf16"),
     ),
 )
-_OPERANDS: Final = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1), "aten::linear": (0, 1)}
+_OPERANDS: Final = {  # places of [M, K] and [K, N]
+    "aten::mm": (0, 1),
+    "aten::addmm": (1, 2),
+    "aten::bmm": (0, 1),
+    "aten::linear": (0, 1),
+    "_rocm_C::LLMM1": (1, 0),
+    "_rocm_C::wvSplitK": (1, 0),
+}
+_WEIGHTS_BY_ROW: Final = ("aten::linear", "_rocm_C::LLMM1", "_rocm_C::wvSplitK")  # [N, K]
 
 
 class GemmModel:
@@ -54,12 +62,14 @@ class GemmModel:
         if dispatch.operator is None and dispatch.layer is not None:
             return _placed(dispatch, served, dispatch.layer, name)
         places = _OPERANDS.get(dispatch.operator or "")
-        if places is None or _PART_OF_ONE.search(name) or len(dispatch.operands) <= places[1]:
+        if places is None or _PART_OF_ONE.search(name) or len(dispatch.operands) <= max(places):
             return None
         a, b = (dispatch.operands[place] for place in places)
-        found = _sizes(a, b, transposed=dispatch.operator == "aten::linear")
+        found = _sizes(a, b, transposed=dispatch.operator in _WEIGHTS_BY_ROW)
         dtype, size = dtype_of(a), element_bytes(a)
         if found is None or dtype is None or size is None or dtype_of(b) != dtype:
+            return None
+        if skinny.rows_of(dispatch) not in (None, found[1]):
             return None
         return _estimate(dispatch, name, found, dtype, size)
 
@@ -70,10 +80,10 @@ def operator_product(dispatch: Dispatch) -> tuple[int, int, int] | None:
         a, packed = dispatch.operands[:2]
         return (a.dims[0], packed.dims[1], a.dims[1]) if len(a.dims) == len(packed.dims) == 2 else None
     places = _OPERANDS.get(dispatch.operator or "")
-    if places is None or len(dispatch.operands) <= places[1]:
+    if places is None or len(dispatch.operands) <= max(places):
         return None
     a, b = (dispatch.operands[place] for place in places)
-    found = _sizes(a, b, transposed=dispatch.operator == "aten::linear")
+    found = _sizes(a, b, transposed=dispatch.operator in _WEIGHTS_BY_ROW)
     return found[1:] if found and found[0] == 1 else None
 
 
@@ -89,7 +99,7 @@ def _placed(dispatch: Dispatch, served: ServedModel | None, layer: Linear, name:
         if parts == 1:
             return None
         size = m * n * (4.0 * parts + 2)
-        source = f"{how}: {parts} partial sums of 32 bit read, 16 bit written"
+        source = f"{how}: {counted(parts, 'partial sum')} of 32 bit read, 16 bit written"
         return Estimate(size, float(parts * m * n), "vector_fp32", None, source)
     if named_dtype(dispatch.raw_name) != dtype:
         return None
@@ -98,7 +108,7 @@ def _placed(dispatch: Dispatch, served: ServedModel | None, layer: Linear, name:
     return Estimate(
         bytes=2.0 * (m * k + k * n) + out,
         flops=2.0 * m * n * k,
-        flops_unit=f"matrix_{dtype}" if MATRIX.search(name) else skinny.unit(dispatch, dtype),
+        flops_unit=_unit(dispatch, name, dtype),
         problem_shape=gemm_shape(m, n, k, dtype),
         source=f"{how}; each matrix once{split}",
     )
@@ -134,10 +144,16 @@ def _estimate(
     return Estimate(
         bytes=float(batch * (m * k + k * n + m * n) * size),
         flops=2.0 * batch * m * n * k,
-        flops_unit=f"matrix_{dtype}" if dtype in ("fp16", "bf16") and MATRIX.search(name) else None,
+        flops_unit=_unit(dispatch, name, dtype),
         problem_shape=shape,
         source=f"M={m}, N={n}, K={k} (shapes of {dispatch.operator}), each matrix once",
     )
+
+
+def _unit(dispatch: Dispatch, name: str, dtype: str) -> str | None:
+    if dtype not in ("fp16", "bf16"):
+        return None
+    return f"matrix_{dtype}" if MATRIX.search(name) else skinny.unit(dispatch, dtype)
 
 
 def _sizes(a: Operand, b: Operand, *, transposed: bool) -> tuple[int, int, int, int] | None:

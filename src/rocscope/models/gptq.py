@@ -18,6 +18,7 @@ from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import Linear, ServedModel
 from rocscope.models.shapes import (
     by_place,
+    counted,
     dtype_of,
     gemm_shape,
     packed_gemm_bytes,
@@ -67,15 +68,16 @@ class GptqModel:
         if found is None:
             return None
         n, k, groups = found.n, found.k, found.groups
-        size = packed_gemm_bytes(rows, n, k, bits, groups) + (4 * k if found.act_order else 0)
+        order = 4 * k if found.act_order or alternative else 0  # without exllama it is always read
+        size = packed_gemm_bytes(rows, n, k, bits, groups) + order
         told = f"M={rows} {'by the launch' if kernel else 'of the product'}{_of_more(dispatch, rows)}"
         return Estimate(
             bytes=size,
             flops=2.0 * rows * n * k,
             flops_unit="vector_fp16",
             problem_shape=gemm_shape(rows, n, k, "fp16", group_size=found.group_size, bits=bits),
-            source=f"{told}, N={n}, K={k} ({found.how}); {bits}-bit weights, scales, zeros of {groups} "
-            "groups, activations in and out, each once",
+            source=f"{told}, N={n}, K={k} ({found.how}); {bits}-bit weights, scales, zeros of "
+            f"{counted(groups, 'group')}, activations in and out, each once",
         )
 
 
@@ -160,7 +162,7 @@ def weights(
     dispatch: Dispatch, served: ServedModel | None, bits: int, ranges: tuple[range, range]
 ) -> Weights | None:
     """Return the weights with N and K in ``ranges``: the operator's, else the served model's only one."""
-    return _from_operator(dispatch, bits, ranges) or _from_served(served, bits, ranges, dispatch.layer)
+    return _from_operator(dispatch, bits, ranges) or _from_served(dispatch, served, bits, ranges)
 
 
 def operator_rows(dispatch: Dispatch) -> int | None:
@@ -188,8 +190,9 @@ def _from_operator(dispatch: Dispatch, bits: int, ranges: tuple[range, range]) -
 
 
 def _from_served(
-    served: ServedModel | None, bits: int, ranges: tuple[range, range], placed: Linear | None
+    dispatch: Dispatch, served: ServedModel | None, bits: int, ranges: tuple[range, range]
 ) -> Weights | None:
+    placed = dispatch.layer
     quantization = served.quantization if served else None
     if served is None or quantization is None or not served.linears_complete or quantization.bits != bits:
         return None
@@ -199,10 +202,22 @@ def _from_served(
     if groups is None or len({(each.n, each.k) for each in fits}) != 1:
         return None
     layer = fits[0]
+    if _all_scales(dispatch, served, layer):
+        groups = quantization.groups(layer.k * served.tp) or groups
     size = quantization.group_size or 0
     how = f"the only layer of the served model that fits: {layer.name}"
     how = by_place(layer) if placed else how
     return Weights(layer.n, layer.k, groups, size if size > 0 else layer.k, quantization.act_order, how)
+
+
+def _all_scales(dispatch: Dispatch, served: ServedModel, layer: Linear) -> bool:
+    """Whether a rank that has part of K keeps the scales of all of it: with act-order, any may be asked for.
+
+    vLLM (model_executor/layers/quantization/gptq.py) leaves exllama for such layers.
+    """
+    ordered = served.quantization is not None and served.quantization.act_order and served.tp > 1
+    exllama = "exllama" in dispatch.raw_name or _NAME.fullmatch(short_name(dispatch.raw_name)) is not None
+    return ordered and not exllama and any(each in layer.name for each in ("o_proj", "down_proj"))
 
 
 MODEL = GptqModel()

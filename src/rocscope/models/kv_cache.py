@@ -14,7 +14,7 @@ from rocscope.kernel_names import short_name
 from rocscope.models.attention import cached_element_bytes
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, dtype_of, tensors, workgroups
+from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, counted, dtype_of, tensors, workgroups
 
 _NAME: Final = re.compile(r"^reshape_and_cache(_flash)?_kernel(_flash)?$")
 _OPERATORS: Final = (
@@ -45,7 +45,8 @@ class KvCacheModel:
             bytes=float(2 * tokens * width * (size + cached) + _SLOT_BYTES * tokens),
             flops=0.0,
             problem_shape={"tokens": tokens, "width": width, "dtype": dtype},
-            source=f"keys and values of {tokens} tokens, {width} {dtype} each ({how}), read, and written "
+            source=f"keys and values of {counted(tokens, 'token')}, {width} {dtype} each ({how}), read, "
+            "and written "
             f"with {cached:g} B an element",
         )
 

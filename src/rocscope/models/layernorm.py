@@ -11,7 +11,7 @@ from typing import Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import FLOATS, dtype_of, element_bytes, elements, tensors
+from rocscope.models.shapes import FLOATS, counted, dtype_of, element_bytes, elements, tensors
 
 _FLOPS: Final = 8
 
@@ -43,7 +43,8 @@ class LayerNormModel:
             flops=float(_FLOPS * count),
             flops_unit="vector_fp32",
             problem_shape={"rows": count // length, "length": length, "dtype": dtype_of(rows)},
-            source=f"{count // length} rows of {length} {rows.dtype} (shapes of aten::native_layer_norm), "
+            source=f"{counted(count // length, 'row')} of {length} {rows.dtype} (shapes of "
+            "aten::native_layer_norm), "
             "read and written once",
         )
 

@@ -15,7 +15,7 @@ from typing import Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import Linear, ServedModel
-from rocscope.models.shapes import SERVED_DTYPES, by_place, gemm_shape
+from rocscope.models.shapes import SERVED_DTYPES, by_place, counted, gemm_shape
 
 _DENSE: Final = "fused_moe_kernel"
 _PACKED: Final = {"fused_moe_kernel_gptq_awq": "matrix", "moe_wna16_gemm_kernel": "vector"}
@@ -48,15 +48,16 @@ class MoeModel:
         unit = _PACKED.get(name, "matrix")
         shape = gemm_shape(tokens * chosen, n, k, dtype, bits=bits)
         if bits and served.quantization:
-            shape["group_size"] = served.quantization.group_size
+            shape["group_size"] = served.quantization.group_rows(k)
         exact = tokens == 1 or chosen == experts
-        how = "exactly" if exact else "expected of even routing (an expectation, at most this many)"
+        how = "exactly" if exact else "on average if routing is even; uneven routing touches fewer"
         return Estimate(
             bytes=touched * size + 2.0 * rows_in * k + 2.0 * tokens * chosen * n,
             flops=2.0 * tokens * chosen * n * k,
             flops_unit=f"{unit}_{dtype}" if (unit, dtype) != ("vector", "bf16") else None,
             problem_shape=shape | {"experts": experts, "experts_per_token": chosen, "tokens": tokens},
-            source=f"{tokens} tokens to {chosen} of {experts} experts, N={n}, K={k} ({by_place(layer)}): "
+            source=f"{counted(tokens, 'token')} to {chosen} of {experts} experts, N={n}, K={k} "
+            f"({by_place(layer)}): "
             f"weights of {touched:.4g} experts, {how}; activations once",
         )
 
@@ -75,7 +76,7 @@ def _weights(served: ServedModel, layer: Linear, *, packed: bool) -> tuple[float
     if quantization is None or groups is None or quantization.bits not in (4, 8):
         return None
     bits = quantization.bits
-    zeros = groups * layer.n * bits / 8 if quantization.method == "awq" else 0.0  # GPTQ there is symmetric
+    zeros = groups * layer.n * bits / 8 if quantization.zero_points else 0.0
     return layer.n * layer.k * bits / 8 + 2.0 * groups * layer.n + zeros, bits
 
 

@@ -14,7 +14,7 @@ from rocscope.kernel_names import short_name
 from rocscope.models import gptq
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import workgroups
+from rocscope.models.shapes import counted, workgroups
 
 _NAME: Final = re.compile(r"reconstruct_exllama_([2348])bit_kernel")
 _PLAIN: Final = re.compile(
@@ -43,7 +43,7 @@ class ReconstructModel:
         if found is None:
             return None
         n, k, groups = found.n, found.k, found.groups
-        order = 4 * k if found.act_order else 0
+        order = 4 * k if found.act_order or _PLAIN.search(dispatch.raw_name) else 0
         m = gptq.operator_rows(dispatch) or dispatch.layer_m
         shape = {"n": n, "k": k, "dtype": "fp16", "group_size": found.group_size, "bits": packed}
         return Estimate(
@@ -51,7 +51,8 @@ class ReconstructModel:
             flops=2.0 * n * k,
             flops_unit="vector_fp16",
             problem_shape=({"m": m} if m else {}) | shape,
-            source=f"N={n}, K={k} ({found.how}): {packed}-bit weights of {groups} groups read, halves "
+            source=f"N={n}, K={k} ({found.how}): {packed}-bit weights of {counted(groups, 'group')} read, "
+            "halves "
             "written; the dense product that follows is the other part of this GPTQ product",
         )
 

@@ -16,6 +16,7 @@ from rocscope.models.shapes import (
     DTYPES,
     ELEMENT_BYTES,
     SERVED_DTYPES,
+    counted,
     dtype_of,
     elements,
     template_numbers,
@@ -56,7 +57,8 @@ class RmsNormModel:
             flops=float(_OPERATIONS[name] * rows * length),
             flops_unit="vector_fp32",
             problem_shape={"rows": rows, "length": length, "dtype": dtype},
-            source=f"{rows} rows of {length} {dtype} ({how}): {_PASSES[name]} x rows x length + the weights",
+            source=f"{counted(rows, 'row')} of {length} {dtype} ({how}): {_PASSES[name]} x rows x length + "
+            "the weights",
         )
 
 

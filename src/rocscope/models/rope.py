@@ -14,7 +14,7 @@ from typing import Final
 from rocscope.kernel_names import short_name
 from rocscope.models.model import Dispatch, Estimate
 from rocscope.models.served import ServedModel
-from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, dtype_of, tensors, workgroups
+from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, counted, dtype_of, tensors, workgroups
 
 _KERNELS: Final = ("rotary_embedding_kernel", "batched_rotary_embedding_kernel")
 _OPERATOR: Final = "_C::rotary_embedding"
@@ -45,7 +45,8 @@ class RopeModel:
             flops=float(_FLOPS * tokens * width),
             flops_unit="vector_fp32",
             problem_shape={"tokens": tokens, "width": width, "rotary_dim": rotary, "dtype": dtype},
-            source=f"{tokens} tokens, {width} {dtype} each of queries and keys to rotate ({how}): read and "
+            source=f"{counted(tokens, 'token')}, {width} {dtype} each of queries and keys to rotate "
+            f"({how}): read and "
             "written, with a row of cosines and sines",
         )
 

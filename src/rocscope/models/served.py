@@ -11,12 +11,13 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from rocscope.errors import InputError
 from rocscope.models.served_attention import attention_fields
+from rocscope.models.served_quantization import Quantization, quantization, validated
 
 DTYPE_BYTES: Final = {"float16": 2, "half": 2, "bfloat16": 2, "float32": 4, "float": 4}
 _VOCABULARY_PADDING: Final = 64  # vLLM pads the vocabulary to a multiple of this
@@ -30,9 +31,6 @@ _STANDARD: Final = frozenset(
 """Model types whose linear layers are those of ``linears`` and no others."""
 _NORMED_QK: Final = frozenset(("qwen3", "qwen3_moe", "gemma3_text", "exaone4"))
 """Model types that norm queries and keys, a head at a time."""
-
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Config(BaseModel):
@@ -58,42 +56,6 @@ class _Config(BaseModel):
     moe_intermediate_size: int | None = Field(default=None, gt=0)
     shared_expert_intermediate_size: int | None = Field(default=None, ge=0)
     quantization_config: dict[str, Any] | None = None
-
-
-class _Weights(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    num_bits: int | None = Field(default=None, gt=0, le=32)
-    group_size: int | None = None
-    actorder: str | bool | None = None
-
-
-class _Quantization(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    quant_method: str = ""
-    bits: int | None = Field(default=None, gt=0, le=32, validation_alias=AliasChoices("bits", "w_bit"))
-    group_size: int | None = Field(default=None, validation_alias=AliasChoices("group_size", "q_group_size"))
-    desc_act: bool = False
-    lm_head: bool = False
-    config_groups: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """How the weights are packed. ``group_size`` is in rows of K; -1 is one group for all of K."""
-
-    method: str  # "gptq", "awq", "compressed-tensors"…
-    bits: int | None
-    group_size: int | None
-    act_order: bool
-    lm_head: bool = False
-
-    def groups(self, k: int) -> int | None:
-        """Return the number of scale rows for ``k`` rows of weights, or ``None`` where it is not known."""
-        if self.group_size is None:
-            return None
-        return 1 if self.group_size <= 0 else -(-k // self.group_size)
 
 
 @dataclass(frozen=True)
@@ -128,6 +90,7 @@ class ServedModel:
     sliding_layers: int | None = 0  # how many do; None where that is not told
     rotary_dim: int | None = None  # of a head
     kv_cache_bits: int | None = None  # of an element of the cache, where it is not that of an activation
+    expert_parallel: bool = False  # ranks hold whole experts, which ones is not told
 
     @classmethod
     def load(cls, source: Path | str | dict[str, Any], tp: int | None = 1) -> ServedModel:
@@ -141,7 +104,7 @@ class ServedModel:
         if isinstance(inner, dict):  # a multimodal model: its language part, quantised as the whole is
             outer = {key: data.get(key) for key in ("quantization_config", "dtype", "torch_dtype")}
             data = {**{key: value for key, value in outer.items() if value is not None}, **inner}
-        config = _validated(_Config, data, where)
+        config = validated(_Config, data, where)
         kv_heads = config.num_key_value_heads or config.num_attention_heads
         if config.head_dim is None and config.hidden_size % config.num_attention_heads:
             raise InputError(
@@ -157,7 +120,7 @@ class ServedModel:
             layers=config.num_hidden_layers,
             vocab_size=config.vocab_size,
             dtype=config.dtype,
-            quantization=_quantization(config.quantization_config, where),
+            quantization=quantization(config.quantization_config, where),
             experts=config.num_experts,
             experts_per_token=config.num_experts_per_tok,
             moe_intermediate_size=config.moe_intermediate_size,
@@ -219,7 +182,7 @@ class ServedModel:
         ]
         dense = self.intermediate_size if not self.experts or self.moe_intermediate_size else None
         for prefix, size in (("", dense), ("shared_expert.", self.shared_expert_intermediate_size)):
-            if size:
+            if size and not size % self.tp:
                 part = size // self.tp
                 found += [
                     Linear(f"{prefix}gate_up_proj", 2 * part, hidden),
@@ -245,16 +208,18 @@ class ServedModel:
     def layer(self, name: str) -> Linear | None:
         """Return the layer called ``name`` (or "name/other", of one shape): a linear, the head, the experts.
 
-        ``router`` chooses experts; ``experts_gate_up`` and ``experts_down`` are the products of one expert.
+        ``router`` chooses experts; ``experts_gate_up`` and ``experts_down`` are the products of one expert,
+        ``None`` where ranks hold whole experts or do not divide them evenly.
         """
         wanted, experts = name.partition("/")[0], []
         if self.experts and (size := self.moe_intermediate_size or self.intermediate_size):
             part = size // self.tp
-            experts = [
-                Linear("router", self.experts, self.hidden_size),
-                Linear("experts_gate_up", 2 * part, self.hidden_size),
-                Linear("experts_down", self.hidden_size, part),
-            ]
+            experts = [Linear("router", self.experts, self.hidden_size)]
+            if not self.expert_parallel and not size % self.tp:
+                experts += [
+                    Linear("experts_gate_up", 2 * part, self.hidden_size),
+                    Linear("experts_down", self.hidden_size, part),
+                ]
         head = [self.lm_head] if self.lm_head else []
         return next((each for each in (*self.linears, *head, *experts) if each.name == wanted), None)
 
@@ -277,30 +242,3 @@ def _read(source: Path | str | dict[str, Any]) -> tuple[dict[str, Any], str]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: not a JSON object", "name the model's config.json with --model")
     return data, str(path)
-
-
-def _validated(model: type[Model], data: dict[str, Any], where: str) -> Model:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{where}: {name}: {first['msg']}", "is this the served model's config.json?"
-        ) from error
-
-
-def _quantization(data: dict[str, Any] | None, where: str) -> Quantization | None:
-    if not data:
-        return None
-    config = _validated(_Quantization, data, f"{where}: quantization_config")
-    bits, group_size, act_order = config.bits, config.group_size, config.desc_act
-    groups = [group.get("weights") for group in config.config_groups.values()]
-    if groups:  # compressed-tensors; several groups that differ cannot be told apart by a launch
-        weights = [
-            _validated(_Weights, w, f"{where}: config_groups.weights") for w in groups if isinstance(w, dict)
-        ]
-        if len(weights) == len(groups) and all(w == weights[0] for w in weights):
-            bits, group_size = weights[0].num_bits, weights[0].group_size or -1
-            act_order = weights[0].actorder not in (None, False, "static", "weight")
-    return Quantization(config.quant_method, bits, group_size, act_order, config.lm_head)

@@ -1,4 +1,7 @@
-"""What a ``config.json`` says of attention beside its heads: windows, rotated dimensions, cache dtype."""
+"""What a ``config.json`` says of attention beside its heads: windows, rotated dimensions, cache dtype.
+
+And what a command line overrides: the cache's dtype, and how experts are split over ranks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any, Final, TypedDict
 
 _ALL_LAYERS: Final = frozenset(("mistral", "mixtral", "phi3"))
 """Model types without ``layer_types`` whose every layer attends to a window where one is given."""
-_NOT_MIXED: Final = frozenset(("llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "granite", "internlm3"))
+_NOT_MIXED: Final = frozenset(("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"))
 """Model types whose window is off unless ``use_sliding_window`` says otherwise."""
 
 
@@ -71,6 +74,11 @@ def cache_bits(command: Sequence[str]) -> int | None:
             value = value if given else next(iter(command[at + 1 : at + 2]), "")
             return 8 if value.startswith("fp8") else 16 if value in ("bfloat16", "float16") else None
     return None
+
+
+def whole_experts(command: Sequence[str]) -> bool:
+    """Return whether a ``vllm serve`` command line asks for expert parallelism: ranks hold whole experts."""
+    return any(word in ("--enable-expert-parallel", "--enable_expert_parallel", "-ep") for word in command)
 
 
 def _count(value: Any) -> int | None:

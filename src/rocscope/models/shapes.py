@@ -119,6 +119,12 @@ def packed_gemm_bytes(
     return k * n * bits / 8 + 2 * groups * n + groups * n * zeros / 8 + 2 * m * k + m * n * out_bytes
 
 
+def counted(count: float, noun: str) -> str:
+    """Return ``count`` and ``noun``, in the plural unless it is one."""
+    figure = f"{count:.6g}" if count < 1e6 else f"{count:.0f}"
+    return f"{figure} {noun}{'' if count == 1 else 's'}"
+
+
 def by_place(layer: Linear) -> str:
     """Say how a layer was found that no launch and no operator tells."""
     return f"{layer.name} by its place in the order of every step's products [layer-order]"

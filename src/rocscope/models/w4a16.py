@@ -3,7 +3,7 @@
 * ``triton_w4a16_gemm_kernel`` (vLLM 0.32 kernels/linear/mixed_precision/triton_w4a16.py): grid
   (ceil(M / BM), ceil(N / BN)), BM, BN = 32, 64 for M <= 32, 64, 64 for M <= 64, else 128, 128. The launch
   tells neither M nor K: the shape comes from the operator's operands ([M, K] activations, [K, N / 8] words,
-  [G, N] scales), else from the order of a step.
+  [G, N] scales), else from the order of a step. Symmetric weights have no zero points.
 * ``gptq_w4a16_gemm_kernel`` (the recorded decoder's, for several rows): grid (ceil(N / BN), ceil(M / BM)),
   a tile of 128 by 128 for 256 threads, and of 64 or 128 columns by at most 64 rows for 128. ``tl.dot``.
 * ``gptq_w4a16_gemv_strided_kernel`` and ``gptq_w4a16_gemv_kernel`` (the recorded decoder's): one row. The
@@ -22,6 +22,7 @@ from rocscope.models.shapes import (
     DTYPES,
     SERVED_DTYPES,
     by_place,
+    counted,
     dtype_of,
     gemm_shape,
     packed_gemm_bytes,
@@ -51,7 +52,8 @@ class W4A16Model:
         """Return shape, bytes and FLOPs where all are certain."""
         name = short_name(dispatch.raw_name)
         if name == _VLLM:
-            return _from_operator(dispatch) or _placed(dispatch, served, _BITS)
+            zeros = served is not None and served.quantization is not None and served.quantization.zero_points
+            return _from_operator(dispatch) or _placed(dispatch, served, _BITS if zeros else 0)
         if name == _SEVERAL_ROWS:
             return _placed(dispatch, served, _ZERO_BITS)
         if name in _COLUMNS:
@@ -122,7 +124,8 @@ def _from_operator(dispatch: Dispatch) -> Estimate | None:
         flops=2.0 * m * n * k,
         flops_unit=f"matrix_{dtype}",
         problem_shape=gemm_shape(m, n, k, dtype, group_size=-(-k // groups), bits=_BITS),
-        source=f"M={m}, N={n}, K={k}, {groups} groups (shapes of {dispatch.operator}); each datum once",
+        source=f"M={m}, N={n}, K={k}, {counted(groups, 'group')} (shapes of {dispatch.operator}); each "
+        "datum once",
     )
 
 
@@ -151,7 +154,7 @@ def _one_row(dispatch: Dispatch, served: ServedModel | None, name: str) -> Estim
         bytes=size,
         flops=2.0 * n * k,
         flops_unit="vector_fp32",
-        problem_shape=gemm_shape(1, n, k, dtype, group_size=quantization.group_size, bits=_BITS),
+        problem_shape=gemm_shape(1, n, k, dtype, group_size=quantization.group_rows(k), bits=_BITS),
         source=f"M=1 by the kernel, N={n}, K={k}: {how}; each datum once",
     )
 
@@ -170,9 +173,10 @@ def _placed(dispatch: Dispatch, served: ServedModel | None, zero_bits: int) -> E
         bytes=packed_gemm_bytes(m, n, k, _BITS, groups, zero_bits=zero_bits),
         flops=2.0 * m * n * k,
         flops_unit=f"matrix_{dtype}",
-        problem_shape=gemm_shape(m, n, k, dtype, group_size=quantization.group_size, bits=_BITS),
-        source=f"M={m} by the step's other launches, N={n}, K={k} ({by_place(layer)}); {groups} groups, each "
-        "datum once",
+        problem_shape=gemm_shape(m, n, k, dtype, group_size=quantization.group_rows(k), bits=_BITS),
+        source=f"M={m} by the step's other launches, N={n}, K={k} ({by_place(layer)}); "
+        f"{counted(groups, 'group')}, "
+        "each datum once",
     )
 
 
