@@ -39,6 +39,8 @@ def analysis(study: Study, targets: list[Target], not_evaluated: list[NotEvaluat
         kernels=_kernels(study.kernels),
         targets=targets,
         phases=study.phases,
+        step_table=study.step_table,
+        step_table_missing=study.step_table_missing,
         serving=study.serving,
         telemetry=study.telemetry,
         not_evaluated=[*study.not_evaluated, *not_evaluated],

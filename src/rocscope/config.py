@@ -22,6 +22,8 @@ class AnalyzeOptions(_Options):
     gpu: str | None = None  # name in the GPU table; overrides what the recording says
     model: Path | None = None  # the served model's config.json, or its folder
     tp: int | None = Field(default=None, ge=1)  # tensor-parallel size; else from the recording
+    # time per output token, measured without the profiler: held against the kernel time of a step
+    tpot_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @field_validator("steps", "between_s")
     @classmethod

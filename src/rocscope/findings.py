@@ -214,6 +214,58 @@ class PhaseSummary(_Finding):
     families: list[dict[str, Any]]
 
 
+class StepRank(_Finding):
+    """One GPU of a step table; figures are of one step, the mean over ``steps``."""
+
+    label: str  # "rank 0", or "GPU 0" where ranks are not recorded
+    gpu: int
+    rank: int | None
+    steps: int  # whole steps that were found
+    kernel_s: float  # sum of its kernels and copies
+    busy_s: float | None  # union of their intervals
+    period_s: float | None  # median from start to start, profiler on
+    calls: float
+
+
+class StepFamily(_Finding):
+    """A family in one step; lists are in the order of ``StepTable.ranks``, 0 where a rank has none of it."""
+
+    family: str
+    time_s: list[float]
+    calls: list[float]
+    mean_s: float  # of the ranks
+    time_frac: float | None  # of the step's kernel time, both as means of the ranks
+    spread_frac: float | None  # by how much the lowest rank lies below the highest; null with one rank
+
+
+class StepKernel(_Finding):
+    """A kernel in one step of one GPU, all launch shapes together."""
+
+    kernel: str
+    raw_name: str
+    family: str
+    calls: float
+    mean_s: float  # of a call
+
+
+class StepTable(_Finding):
+    """One step by family, ranks side by side."""
+
+    phase: Literal["decode", "step"]  # "step" where nothing says which kind
+    sequences: int | None  # that each step generates for
+    found_by: str
+    ranks: list[StepRank]
+    families: list[StepFamily]  # longest first
+    mean_s: float  # kernel time a step, mean of the ranks
+    spread_frac: float | None
+    kernels_of: str  # label of the rank that these are of
+    kernels: list[StepKernel]  # longest first
+    tpot_s: float | None = None  # a token's time without the profiler, as given
+    reconciles: bool | None = None  # whether the kernel time fits in it
+    reconciliation: str
+    notes: list[str] = Field(default_factory=list)
+
+
 class NotEvaluated(_Finding):
     """A rule that lacked an input, and how to collect it."""
 
@@ -233,6 +285,8 @@ class Analysis(_Finding):
     kernels: list[KernelFinding]
     targets: list[Target]
     phases: list[PhaseSummary] = Field(default_factory=list)
+    step_table: StepTable | None = None
+    step_table_missing: str | None = None  # why there is none
     serving: dict[str, Any] = Field(default_factory=dict)
     telemetry: dict[str, Any] = Field(default_factory=dict)
     not_evaluated: list[NotEvaluated] = Field(default_factory=list)

@@ -62,7 +62,7 @@ def add(kernels: pd.DataFrame, capture: Capture, placed: Placed | None = None) -
     table = timing(capture).rows.unify_dictionaries()
     keys, ids = _groups(table, placed or {})
     size = len(keys)
-    index = _step_of(table, found, capture)
+    index = step_of(table, found, capture)
     inside = index >= 0
     for name in _QUANTITIES:
         keys[name] = _mean(ids, np.where(inside, found[name].to_numpy(float)[index], np.nan), size)
@@ -115,8 +115,11 @@ def _mean(ids: Ints, values: Floats, size: int) -> Floats:
     return np.where(enough, total / np.maximum(count, 1), np.nan)
 
 
-def _step_of(table: pa.Table, found: pd.DataFrame, capture: Capture) -> Ints:
-    """Return the row of ``found`` that each dispatch belongs to, -1 where none."""
+def step_of(table: pa.Table, found: pd.DataFrame, capture: Capture) -> Ints:
+    """Return the row of ``found`` that each dispatch belongs to, -1 where none.
+
+    ``found`` are steps as :func:`rocscope.steps.annotated` gives them.
+    """
     index = np.full(table.num_rows, -1, np.int64)
     gpu = columns.ints(table["gpu"])
     on_gpu = bool(found["on_gpu"].iloc[0])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -133,6 +132,8 @@ class Periods:
     what: str  # the steps that are compared: an annotation, or a kernel name
     steps: float = float("nan")  # of that length that the recording's kernels make up
     whole: bool = False  # nothing but these steps is in the recording
+    span_ns: tuple[int, int] | None = None  # from the first mark to the last, the whole steps between them
+    ends_within: bool = False  # what comes after the last mark is a part of one more step
 
 
 def repeating(capture: Capture, gpu: int) -> Periods | None:
@@ -142,16 +143,13 @@ def repeating(capture: Capture, gpu: int) -> Periods | None:
     of kernels between any two occurrences. ``None`` unless such a kernel exists, the periods stay within
     25 % of their median and fill half the recording: better no period than a wrong one.
     """
-    rows = timing(capture).rows
+    rows = timing(capture).rows.select(["gpu", "kernel", "start_ns"])
     rows = rows.filter(pc.and_(pc.equal(rows["gpu"], gpu), rows["start_ns"].is_valid()))
     if rows.num_rows < 4:
         return None
-    order = pc.sort_indices(rows["start_ns"])
-    start = rows["start_ns"].take(order).to_numpy()
-    encoded = rows["kernel"].cast(pa.string()).take(order).combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    codes = encoded.indices.to_numpy().astype(np.int64)
+    order = pc.sort_indices(rows["start_ns"]).to_numpy()
+    start = rows["start_ns"].to_numpy()[order]
+    codes, names = _by_first(*columns.text(rows.unify_dictionaries()["kernel"]), order)
     counts = np.bincount(codes)
     candidates = [int(code) for code in np.argsort(counts, kind="stable") if counts[code] >= 3]
     for code in candidates[:_MOST_ANCHORS]:
@@ -163,11 +161,20 @@ def repeating(capture: Capture, gpu: int) -> Periods | None:
         covered = float(start[at[-1]] - start[at[0]]) / max(1.0, float(start[-1] - start[0]))
         if middle <= 0 or covered < _COVER_FRAC or float(np.max(np.abs(lengths / middle - 1))) > _JITTER_FRAC:
             continue
-        name = short_name(str(encoded.dictionary[code].as_py()))
+        name = short_name(str(names[code]))
         width = int(at[1] - at[0])
         text = f"the same {width} kernels come {len(at) - 1} times in a row; {name} marks each"
         steps = len(codes) / width
-        return Periods(gpu, lengths, text, name, steps, whole=bool(steps < len(at) + 1))
+        return Periods(
+            gpu,
+            lengths,
+            text,
+            name,
+            steps,
+            whole=bool(steps < len(at) + 1),
+            span_ns=(int(start[at[0]]), int(start[at[-1]])),
+            ends_within=_part_of(codes[at[-1] :], codes[at[0] : at[1]]),
+        )
     return None
 
 
@@ -181,6 +188,21 @@ def _same_between(codes: NDArray[np.int64], at: NDArray[np.int64]) -> bool:
         return False
     body = np.sort(codes[at[0] : at[-1]].reshape(len(at) - 1, width), axis=1)
     return bool(np.all(body == body[0]))
+
+
+def _by_first(
+    codes: NDArray[np.int64], names: NDArray[Any], order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return codes in ``order``, numbered anew as they come up first, and the names they stand for."""
+    distinct, first, placed = np.unique(codes[order], return_index=True, return_inverse=True)
+    rank = np.argsort(first, kind="stable")
+    return np.argsort(rank, kind="stable")[placed], names[distinct[rank]]
+
+
+def _part_of(some: NDArray[np.int64], body: NDArray[np.int64]) -> bool:
+    """Tell whether ``some`` are kernels of the multiset ``body``."""
+    size = int(max(some.max(), body.max())) + 1
+    return bool(np.all(np.bincount(some, minlength=size) <= np.bincount(body, minlength=size)))
 
 
 def decode_periods(capture: Capture, gpu: int) -> dict[str, Periods]:

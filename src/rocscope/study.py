@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions
-from rocscope.findings import FamilySummary, GpuSummary, NotEvaluated, PhaseSummary, Target, Warned
+from rocscope.findings import (
+    FamilySummary,
+    GpuSummary,
+    NotEvaluated,
+    PhaseSummary,
+    StepTable,
+    Target,
+    Warned,
+)
 from rocscope.hardware import GpuSpec
 
 if TYPE_CHECKING:
@@ -104,6 +112,8 @@ class Study:
     warnings: list[Warned] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     phases: list[PhaseSummary] = field(default_factory=list)
+    step_table: StepTable | None = None
+    step_table_missing: str | None = None  # why there is none
     serving: dict[str, Any] = field(default_factory=dict)
     telemetry: dict[str, Any] = field(default_factory=dict)
     not_evaluated: list[NotEvaluated] = field(default_factory=list)

@@ -48,10 +48,10 @@ class Ranks:
         if waits / span < lines.wait_frac.value:
             return
         frame["critical"] = frame["gpu"] == late
-        labels = _labels(study)
+        named = labels(study)
         evidence = [
-            f"a collective takes {duration(each[quick])} on {labels[quick]} and {duration(each[late])} on "
-            f"{labels[late]}, {duration(waits)} in all: the difference is waiting, and {labels[late]} is the "
+            f"a collective takes {duration(each[quick])} on {named[quick]} and {duration(each[late])} on "
+            f"{named[late]}, {duration(waits)} in all: the difference is waiting, and {named[late]} is the "
             "one waited for [ranks-collective-wait]"
         ]
         work = own.reindex(link.index).fillna(0.0)
@@ -60,7 +60,7 @@ class Ranks:
         extra = None
         if mine > (1 + lines.skew_frac.value) * usual:
             evidence.append(
-                f"{labels[late]} also has more kernel time of its own: {figures} [ranks-own-work]"
+                f"{named[late]} also has more kernel time of its own: {figures} [ranks-own-work]"
             )
             table = _differences(frame, late)
             evidence += _named(table)
@@ -70,15 +70,18 @@ class Ranks:
                 f"its own kernels take no longer than those of the others ({figures}): it is held up between "
                 "them, by its host [ranks-own-work]"
             )
-        study.targets.append(_target(study, waits, labels[late], evidence, extra))
+        study.targets.append(_target(study, waits, named[late], evidence, extra))
 
 
-def _labels(study: Study) -> dict[int, str]:
+def labels(study: Study) -> dict[int, str]:
+    """Name each GPU by its rank, or by its number where ranks do not tell the GPUs apart."""
     ranks = {each.process: each.rank for each in study.capture.manifest.processes}
     owners = study.kernels.groupby("gpu")["process"].first()
+    known = [ranks.get(process) for process in owners]
+    told = None not in known and len(set(known)) == len(known)
     return {
-        int(gpu): f"GPU {gpu}" if ranks.get(process) is None else f"rank {ranks[process]}"
-        for gpu, process in zip(owners.index, owners, strict=True)
+        int(gpu): f"rank {rank}" if told else f"GPU {gpu}"
+        for gpu, rank in zip(owners.index, known, strict=True)
     }
 
 

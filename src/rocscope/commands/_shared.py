@@ -34,6 +34,12 @@ def selection_options(command: Decorated) -> Decorated:
             help="The served model's config.json, or its folder: gives kernels their shapes.",
         ),
         click.option("--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where not recorded."),
+        click.option(
+            "--tpot-ms",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="MS",
+            help="Time per output token, measured without the profiler: held against a step's kernel time.",
+        ),
     ]
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
@@ -63,6 +69,7 @@ def analyze_options(
     gpu: str | None = None,
     model: Path | None = None,
     tp: int | None = None,
+    tpot_ms: float | None = None,
 ) -> AnalyzeOptions:
     """Check the options of :func:`selection_options`. Raises ``UsageError`` that names the option."""
     from rocscope.config import AnalyzeOptions, parse_range, parse_ranks
@@ -75,6 +82,7 @@ def analyze_options(
         gpu=gpu,
         model=model,
         tp=tp,
+        tpot_s=None if tpot_ms is None else tpot_ms * 1e-3,
     )
 
 

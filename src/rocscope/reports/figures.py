@@ -43,6 +43,12 @@ def nanoseconds(value: float | None) -> str:
     return seconds(None if value is None else value / 1e9)
 
 
+def milliseconds(value: float) -> str:
+    """Write a time in s as milliseconds without the unit, two decimals as in a column: ``12.64``."""
+    shown = value * 1e3
+    return "<0.01" if 0 < shown < 0.005 else "0" if shown == 0 else f"{shown:,.2f}"
+
+
 def size_bytes(value: float | None) -> str:
     """Write an amount of data, decimal: ``18.3 MB``."""
     return _scaled(value, "B", _PREFIXES)

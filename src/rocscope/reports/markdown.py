@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rocscope.findings import Analysis, Target
-from rocscope.reports import figures, summary
+from rocscope.reports import figures, step_table, summary
 from rocscope.reports.text import clip, code, markdown
 
 MAX_FAMILIES: Final = 12
@@ -26,7 +26,8 @@ class _Markdown:
         """Return the report as GitHub Markdown; text from the recording is escaped."""
         parts = [_opening(analysis)]
         if summary.has_kernels(analysis):
-            parts += [_families(analysis), _targets(analysis), _kernels(analysis), _phases(analysis)]
+            parts += [_families(analysis), _step(analysis), _targets(analysis), _kernels(analysis)]
+            parts.append(_phases(analysis))
         parts += [_integrity(analysis), _measured(analysis)]
         text = "\n\n".join(part for part in parts if part)
         return figures.ordinary_spaces(text) + "\n"
@@ -73,6 +74,20 @@ def _families(analysis: Analysis) -> str:
     return f"### Where the time went\n\n{shown}" + (
         f"\n\n{rest} smaller families left out." if rest > 0 else ""
     )
+
+
+def _step(analysis: Analysis) -> str:
+    found = analysis.step_table
+    if found is None:
+        return markdown(step_table.missing(analysis))
+    layout = step_table.layout(found)
+    rows = [[markdown(name), *cells] for name, *cells in layout.rows]
+    header = [" ".join(part for part in heading if part) for heading in layout.header]
+    shown = table(header, rows, right=len(header) - 1)
+    said = " ".join(markdown(sentence) for sentence in step_table.sentences(found))
+    lead, kernels = step_table.kernels(found)
+    named = "; ".join(f"{code(name, 72)} {spent}" for name, spent in kernels)
+    return f"### {step_table.title(found)}\n\n{shown}\n\n{said}\n\n{lead}: {named}."
 
 
 def _targets(analysis: Analysis) -> str:

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from rocscope.findings import Analysis, KernelFinding
-from rocscope.reports import figures, summary
+from rocscope.reports import figures, step_table, summary
 from rocscope.reports.text import shorten
 from rocscope.untrusted import visible
 
@@ -64,6 +64,7 @@ def _parts(analysis: Analysis, width: int) -> list[RenderableType]:
         parts += [
             _families(analysis),
             "",
+            *_step(analysis),
             _kernels(analysis, max(width - WIDTH + KERNEL_WIDTH, NARROW_WIDTH)),
             "",
             *_targets(analysis),
@@ -109,6 +110,24 @@ def _families(analysis: Analysis) -> Table:
     if len(analysis.families) > MAX_FAMILIES:
         table.caption = f"{len(analysis.families) - MAX_FAMILIES} smaller families left out"
     return _whole_figures(table)
+
+
+def _step(analysis: Analysis) -> list[RenderableType]:
+    found = analysis.step_table
+    if found is None:
+        line = step_table.missing(analysis)
+        return [_text(line), ""] if line else []
+    layout = step_table.layout(found)
+    table = _table(step_table.title(found))
+    for name, unit in layout.header:
+        heading = figures.ordinary_spaces(f"{name}\n{unit}")
+        table.add_column(heading, justify="right" if unit else "left", no_wrap=True)
+    for name, *cells in layout.rows:
+        table.add_row(_cell(shorten(visible(name), 16)), *(_cell(cell) for cell in cells))
+    lead, kernels = step_table.kernels(found)
+    named = [_indented(f"{shorten(visible(name), 52)}  {spent}") for name, spent in kernels]
+    said = [_text(sentence) for sentence in step_table.sentences(found)]
+    return [_whole_figures(table), *said, _text(f"{lead}:"), *named, ""]
 
 
 def _kernels(analysis: Analysis, width: int) -> Table:
