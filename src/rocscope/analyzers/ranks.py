@@ -59,9 +59,7 @@ class Ranks:
         figures = f"{duration(mine)} against {duration(usual)} elsewhere"
         extra = None
         if mine > (1 + lines.skew_frac.value) * usual:
-            evidence.append(
-                f"{named[late]} also has more kernel time of its own: {figures} [ranks-own-work]"
-            )
+            evidence.append(f"{named[late]} also has more kernel time of its own: {figures} [ranks-own-work]")
             table = _differences(frame, late)
             evidence += _named(table)
             extra = _extra(study, late, table)
