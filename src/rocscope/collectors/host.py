@@ -5,44 +5,30 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from array import array
-from typing import Final
 
 import psutil
 
+from rocscope.collectors.sampling import MAX_ROWS, STOP_DEADLINE_S, Readings
 from rocscope.launch.clocks import now_ns
 from rocscope.launch.tree import Seen, Tree
-
-STOP_DEADLINE_S: Final = 3.0
-MAX_ROWS: Final = 20_000_000
-
-
-class _Names:
-    """Text to index, in the order of first use."""
-
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
-
-    def __call__(self, text: str) -> int:
-        return self.index.setdefault(text, len(self.index))
 
 
 class HostSampler:
     """A thread that samples the processes of a tree ``hz`` times a second, and counts what it costs.
 
-    Rows go into four typed arrays. ``cpu_frac`` of a process is of one core, of the host of all cores.
+    ``cpu_frac`` of a process is of one core, of the host of all cores.
     """
+
+    name = "host sampler"
 
     def __init__(self, tree: Tree, hz: float) -> None:
         self._tree = tree
         self._period_s = 1 / hz
-        self._times, self._values = array("q"), array("d")
-        self._subjects, self._metrics = array("i"), array("i")
-        self._subject, self._metric = _Names(), _Names()
+        self.readings = Readings()
+        self.notices: list[tuple[str, str]] = []
         self._cpu_s: dict[tuple[int, float], tuple[float, int]] = {}
         self._host: tuple[float, float] | None = None
         self._stop = threading.Event()
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="host-sampler", daemon=True)
         self._thread.start()
 
@@ -52,23 +38,10 @@ class HostSampler:
         self._thread.join(STOP_DEADLINE_S)
         return not self._thread.is_alive()
 
-    def columns(self) -> tuple[array[int], list[str], array[int], list[str], array[int], array[float]]:
-        """Return times, subjects and their index, metrics and their index, values."""
-        with self._lock:
-            return (
-                self._times[:],
-                list(self._subject.index),
-                self._subjects[:],
-                list(self._metric.index),
-                self._metrics[:],
-                self._values[:],
-            )
-
     def _run(self) -> None:
         due = time.monotonic()
-        while len(self._times) < MAX_ROWS:
-            with self._lock:
-                self._sample()
+        while len(self.readings) < MAX_ROWS:
+            self._sample()
             due = max(due + self._period_s, time.monotonic())  # late ticks are skipped, not made up for
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
@@ -112,7 +85,4 @@ class HostSampler:
             self._add(now, subject, "io_write_bytes", io.write_chars)
 
     def _add(self, now: int, subject: str, metric: str, value: float) -> None:
-        self._times.append(now)
-        self._subjects.append(self._subject(subject))
-        self._metrics.append(self._metric(metric))
-        self._values.append(value)
+        self.readings.add(now, "host", subject, metric, value)

@@ -73,7 +73,7 @@ def _execute(run: Run, options: ProfileOptions, progress: Progress, say: Progres
             if options.sample_hz:
                 from rocscope.collectors.host import HostSampler
 
-                outcome.sampler = HostSampler(target.tree, options.sample_hz)
+                outcome.samplers.append(HostSampler(target.tree, options.sample_hz))
             _profile(target, outcome, options, interrupts, progress)
         except RocscopeError as error:
             outcome.failure = error
@@ -189,8 +189,11 @@ def _finish(
         kill=interrupts.kill,
     )
     outcome.ended_ns = clocks.now_ns()
-    if outcome.sampler is not None and not outcome.sampler.stop():
-        outcome.notices.append(("sampler-stuck", "the host sampler did not end; its samples are used so far"))
+    for sampler in outcome.samplers:
+        if not sampler.stop():
+            text = f"the {sampler.name} did not end; its samples are used so far"
+            outcome.notices.append(("sampler-stuck", text))
+        outcome.notices += sampler.notices
     outcome.seen = target.tree.all()
     _note_ending(outcome, None if interrupts.kill.is_set() else deadline_s)
 

@@ -18,6 +18,7 @@ from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
 
 if TYPE_CHECKING:
+    from rocscope.collectors.sampling import Columns
     from rocscope.config import ProfileOptions
 
 
@@ -160,10 +161,10 @@ def _synchronise(outcome: Outcome, capture: Capture) -> None:
         manifest.clock = Clock(domain="boottime", wall_offset_ns=outcome.offsets.to["realtime"])
     if outcome.window_ns is not None and shift is not None and outcome.run.backend.name != "replay":
         manifest.window_ns = (outcome.window_ns[0] + shift, outcome.window_ns[1] + shift)
-    if outcome.sampler is not None:
-        added = _samples(outcome, shift or 0)
-        both = pa.concat_tables([capture.samples, added]) if len(capture.samples) else added
-        capture.samples = both.unify_dictionaries().combine_chunks()
+    added = [_samples(sampler.readings.columns(), shift or 0) for sampler in outcome.samplers]
+    if added:
+        before = [capture.samples] if len(capture.samples) else []
+        capture.samples = pa.concat_tables([*before, *added]).unify_dictionaries().combine_chunks()
 
 
 def _span(capture: Capture) -> tuple[int, int] | None:
@@ -176,20 +177,18 @@ def _span(capture: Capture) -> tuple[int, int] | None:
     return None if first is None or last is None else (first, last)
 
 
-def _samples(outcome: Outcome, shift: int) -> pa.Table:
-    """Make the table from the sampler's arrays as they lie in memory.
+def _samples(columns: Columns, shift: int) -> pa.Table:
+    """Make the table from a sampler's arrays as they lie in memory.
 
     ``pa.array`` would do too, but it imports pandas to look for its types, half a second for a short run.
     """
-    assert outcome.sampler is not None  # noqa: S101  # the caller looked
-    times, subjects, subject, metrics, metric, values = outcome.sampler.columns()
     return pa.Table.from_arrays(
         [
-            _numbers(_shifted(times, shift), pa.int64()),
-            _dictionary(array("i", bytes(4 * len(times))), ["host"]),
-            _dictionary(subject, subjects),
-            _dictionary(metric, metrics),
-            _numbers(values, pa.float64()),
+            _numbers(_shifted(columns.times, shift), pa.int64()),
+            _dictionary(*columns.source),
+            _dictionary(*columns.subject),
+            _dictionary(*columns.metric),
+            _numbers(columns.values, pa.float64()),
         ],
         schema=tables.SAMPLES,
     )

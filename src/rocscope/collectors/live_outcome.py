@@ -16,7 +16,7 @@ from rocscope.launch.tree import Seen
 
 if TYPE_CHECKING:
     from rocscope.capture import Capture
-    from rocscope.collectors.host import HostSampler
+    from rocscope.collectors.sampling import Sampler
 
 Progress = Callable[[str], None]
 
@@ -48,6 +48,6 @@ class Outcome:
     interrupted: bool = False
     ending: Ending | None = None
     seen: list[Seen] = field(default_factory=list)
-    sampler: HostSampler | None = None
+    samplers: list[Sampler] = field(default_factory=list)
     notices: list[tuple[str, str]] = field(default_factory=list)
     failure: RocscopeError | None = None
