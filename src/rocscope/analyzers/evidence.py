@@ -27,7 +27,7 @@ def _of(row: Row, spec: GpuSpec | None) -> list[str]:
             "the GPU is not known, so there is no roof to hold this kernel against; name it with --gpu "
             "[roofline-unknown-gpu]"
         ]
-    parts = [_moved(row, spec), _worked(row, spec), _counted(row), _bound(row), _limiter(row, spec)]
+    parts = [_moved(row, spec), _worked(row, spec), _counted(row, spec), _bound(row), _limiter(row, spec)]
     return [part for part in parts if part]
 
 
@@ -60,10 +60,12 @@ def _moved(row: Row, spec: GpuSpec) -> str:
 def _worked(row: Row, spec: GpuSpec) -> str:
     if np.isnan(row["flops"]) or row["flops"] == 0 or np.isnan(row["compute_frac"]):
         return ""
+    why = "as its matrix pipes were busy" if str(row["flops_unit"]).startswith("matrix") else "the least"
+    untold = "" if row["unit_told"] else f" (which pipe does them is not told: taken as this, {why})"
     return (
         f"does {amount(row['flops'], 'FLOP')} a dispatch ({_origin_of_flops(row)}): "
         f"{percent(row['compute_frac'])} of the {amount(row['peak_flops'], 'FLOP/s')} {row['flops_unit']} "
-        f"of the {spec.name} datasheet [roofline-compute]"
+        f"of the {spec.name} datasheet{untold} [roofline-compute]"
     )
 
 
@@ -81,8 +83,6 @@ def _origin_of_flops(row: Row) -> str:
 
 
 _COUNTED = (  # column, what it is, share of what
-    ("l2_frac", "L2 traffic", "of the L2's bandwidth"),
-    ("l1_frac", "L1 traffic", "of the L1's bandwidth"),
     ("l2_hit_frac", "L2 hits", ""),
     ("issue_active_frac", "schedulers issue", "of the cycles with work"),
     ("mfma_busy_frac", "matrix pipes busy", ""),
@@ -96,9 +96,25 @@ _COUNTED = (  # column, what it is, share of what
 )
 
 
-def _counted(row: Row) -> str:
+def _caches(row: Row, spec: GpuSpec) -> list[str]:
+    """Say what went through the caches, of what they can do."""
+    told = []
+    l2, verdict = spec.datasheet.l2_bandwidth_bytes_per_s, thresholds().verdict
+    if l2 and not np.isnan(row["l2_frac"]):
+        told.append(f"L2 traffic {percent(row['l2_frac'])} of {amount(l2.value, 'B/s')}")
+    if not np.isnan(row["l1_frac"]):
+        what = "global loads" if np.isnan(row["l1_bytes"]) else "L1 traffic"
+        peak = verdict.cu_bytes_per_clock.value * spec.compute_units * spec.clock_hz.value
+        told.append(f"{what} {percent(row['l1_frac'])} of the L1s' {amount(peak, 'B/s')}")
+    if row["global_load_requests"] > 0 and not np.isnan(row["global_load_sectors"]):
+        sectors = row["global_load_sectors"] / row["global_load_requests"]
+        told.append(f"{digits(sectors)} sectors of 32 B a global load request")
+    return told
+
+
+def _counted(row: Row, spec: GpuSpec) -> str:
     """Say what counters told beside bytes; nothing where none did."""
-    told = [
+    told = _caches(row, spec) + [
         f"{what} {percent(row[name])}{f' {whole}' if whole else ''}"
         for name, what, whole in _COUNTED
         if name != "theoretical_occupancy_frac" and not np.isnan(row[name])
@@ -122,7 +138,9 @@ def _bound(row: Row) -> str:
         "bound-pipes-busy": f"its matrix pipes were busy {percent(row['matrix_frac'])} of the time, more "
         f"than the {memory} of the memory bandwidth, so the compute roof lies above it",
         "bound-limit": f"at most {digits(row['intensity_limit'])} FLOP/B "
-        f"({row.get('intensity_limit_source')}), below the ridge, so the memory roof lies above it",
+        f"({row.get('intensity_limit_source')}), below the ridge, so the memory roof lies above it"
+        if row["intensity_limit"]
+        else f"does no arithmetic ({row.get('intensity_limit_source')}), so the memory roof lies above it",
     }
     if rule in texts:
         return f"{texts[rule]} [{rule}]"
@@ -136,8 +154,7 @@ def _bound(row: Row) -> str:
         )
     if row["flagged"] or row["over_the_link"]:
         return ""
-    missing = [name for name, value in (("bytes", row["bytes"]), ("FLOPs", row["flops"])) if np.isnan(value)]
-    if missing:
+    if missing := _missing(row):
         return f"bound unknown: no {' and no '.join(missing)} for this launch shape [bound-unknown]"
     unit = row["flops_unit"] or "its arithmetic unit"
     if not np.isnan(ridge):
@@ -146,6 +163,16 @@ def _bound(row: Row) -> str:
             "the arithmetic than those it was held against [bound-unknown]"
         )
     return f"bound unknown: the peak of {unit} is not known [bound-unknown]"
+
+
+def _missing(row: Row) -> list[str]:
+    return [name for name, value in (("bytes", row["bytes"]), ("FLOPs", row["flops"])) if np.isnan(value)]
+
+
+def _lacking(row: Row) -> str:
+    if missing := _missing(row):
+        return f"{' and '.join(missing)} are not known"
+    return "its time or the peaks that it is held against are not known"
 
 
 def _resident(row: Row) -> str:
@@ -160,6 +187,38 @@ def _busiest(row: Row) -> float:
     return float(np.fmax(row["matrix_high_frac"], row["vector_high_frac"]))
 
 
+def _data_roof(row: Row) -> str:
+    """Name the nearest of the roofs that data goes through."""
+    roofs = (
+        ("bandwidth_frac", "of the memory roof"),
+        ("l2_frac", "of the L2's bandwidth"),
+        ("l2_lookup_frac", "of the L2's look-ups, were each of one sector"),
+        ("l1_frac", "of the L1s' bandwidth"),
+    )
+    return _nearest(row, roofs)
+
+
+def _work_roof(row: Row) -> str:
+    """Name the nearest of the roofs that arithmetic goes through."""
+    counted = not np.isnan(row["valu_busy_frac"])
+    issue = percent(row["issue_active_frac"])
+    slots = (
+        f"of its time in issue slots ({issue} of the cycles with work; launch, drain, idle units taken off)"
+    )
+    roofs = (
+        ("compute_frac", f"of the {row['flops_unit']} peak"),
+        ("matrix_frac", "of its time in the matrix pipes"),
+        ("vector_frac", "of its time in the vector ALUs" if counted else slots),
+    )
+    return _nearest(row, roofs)
+
+
+def _nearest(row: Row, roofs: tuple[tuple[str, str], ...]) -> str:
+    known = [(row[name], text) for name, text in roofs if not np.isnan(row[name])]
+    share, text = max(known, default=(np.nan, "of a roof"))
+    return f"{percent(share)} {text}"
+
+
 def _limiter(row: Row, spec: GpuSpec) -> str:
     line = percent(thresholds().verdict.roof_frac.value)
     count = row["workgroups"]
@@ -167,10 +226,13 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
     floor = spec.launch_floor_s
     texts = {
         "limiter-link": "waits for and moves data over a link between devices or to the host",
-        "limiter-balanced": f"at or above {line} of both roofs, its shares within 10 points of each other",
-        "limiter-memory-roof": f"at or above {line} of the memory roof",
-        "limiter-cache-roof": f"at {percent(row['cache_frac'])} of a cache roof, below {line} of memory's",
-        "limiter-compute-roof": f"at {percent(row['work_frac'])} of an arithmetic roof, at or above {line}",
+        "limiter-balanced": f"at {_data_roof(row)} and {_work_roof(row)}: both at or above {line} and within "
+        f"{digits(thresholds().verdict.balanced_frac.value * 100)} points of each other",
+        "limiter-memory-roof": f"at {percent(row['bandwidth_frac'])} of the memory roof, at or above {line}",
+        "limiter-cache-roof": f"at {_data_roof(row)}, at or above {line}, and below {line} of memory's",
+        "limiter-scattered-loads": f"at {_data_roof(row)}, at or above {line}: likely, as look-ups were not "
+        "counted, but nearly every lane loads a sector of its own",
+        "limiter-compute-roof": f"at {_work_roof(row)}, at or above {line}",
         "limiter-launch-floor": f"its mean of {duration(row['mean_ns'])} is at the launch floor of "
         f"{duration(floor.value * 1e9) if floor else ''} of the {spec.name}",
         "limiter-few-workgroups": f"{groups}: too few to keep all busy; below {line} of both roofs",
@@ -181,11 +243,11 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
         f"places there are for them at the same time; below {line} of all roofs",
         "limiter-below-all-roofs": f"below {line} of both roofs with enough workgroups "
         "(no counters: issue stalls, cache traffic and occupancy were not seen)",
-        "limiter-not-enough-known": "limiter unknown: without bytes, FLOPs and peaks no roof is ruled out",
+        "limiter-not-enough-known": f"limiter unknown: {_lacking(row)}, so no roof is ruled out",
     }
     text = texts.get(row["limiter_rule"], "")
     below = row["limiter_rule"] == "limiter-below-all-roofs"
-    if below and _counted(row):
+    if below and _counted(row, spec):
         text = f"below {line} of all roofs that were counted, {percent(row['nearest_frac'])} of the nearest"
     elif below and np.isnan(row["workgroups"]):
         text = f"below {line} of both roofs; the launch shape was not recorded"

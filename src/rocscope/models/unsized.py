@@ -50,7 +50,7 @@ class UnsizedModel:
         """Return the limit for a functor of the closed list here, else ``None``."""
         name, raw = short_name(dispatch.raw_name), dispatch.raw_name[:_LONGEST]
         if _MOVES.match(name) or (_KERNELS.match(name) and _NO_ARITHMETIC.search(raw)):
-            return _limit(0.0, "it moves data and does no arithmetic")
+            return _limit(0.0, "it moves data")
         if not _KERNELS.match(name):
             return None
         for pattern, operations, what in _FUNCTORS:

@@ -39,9 +39,9 @@ class UnsizedLayersModel:
         """Return the limit for a kernel of the closed list here, else ``None``."""
         name, raw = short_name(dispatch.raw_name), dispatch.raw_name[:_LONGEST]
         if _COPY.match(name):
-            return _limit(0.0, "it copies, pads or casts, and does no arithmetic")
+            return _limit(0.0, "it copies, pads or casts")
         if _CACHE.match(name):
-            return _limit(0.0, "it writes keys and values to the cache, and does no arithmetic")
+            return _limit(0.0, "it writes keys and values to the cache")
         if _CK_NORM.search(raw):
             return _limit(5 / (2 * _CK_BYTES), "normalises: 5 operations at most, 2 elements of 2 B at least")
         for pattern, operations, moved, what in _NAMED:
