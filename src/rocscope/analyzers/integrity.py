@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from rocscope import columns, metrics
 from rocscope.analyzers import clocks
+from rocscope.kernel_names import clean
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
@@ -196,8 +197,12 @@ def _passes(study: Study) -> None:
     if len(study.capture.manifest.passes) < 2 or len(timing.passes) != 1:
         return
     counted = table.group_by(["pass", *_SHAPE]).aggregate([("count", "sum")]).to_pandas()
-    counted = counted.astype({"kernel": object}).fillna(dict.fromkeys(metrics.SHAPE, -1))
-    wide = counted.groupby(["pass", *_SHAPE])["count_sum"].sum().unstack("pass")
+    keys = ["pass", "kernel", "grid", "workgroup"]
+    counted["kernel"] = counted["kernel"].astype(object).map(clean)
+    for size in ("grid", "workgroup"):  # counter files hold only the product of a grid
+        sides = counted[[f"{size}_{axis}" for axis in "xyz"]].astype(float)
+        counted[size] = sides.prod(axis=1).where(sides[f"{size}_x"].notna(), -1)
+    wide = counted.groupby(keys)["count_sum"].sum().unstack("pass")
     differs = wide[wide.notna().all(axis=1) & (wide.nunique(axis=1) > 1)]
     absent = wide[wide.isna().any(axis=1)]
     if len(differs) or len(absent):

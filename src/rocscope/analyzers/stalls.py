@@ -108,7 +108,7 @@ def _target(name: str, lost: int, wall: float, count: int, host: list[str]) -> T
     )
     return ranking.of_lost_time(
         "host-stalls",
-        f"{name} is idle for {percent(lost / wall)} of the window, in pauses too long to be those of launches",
+        f"{name} is idle for {percent(lost / wall)} of the window, in pauses too long for launches",
         lost_ns=lost,
         wall_ns=wall,
         shares=thresholds().gain["stalls"],

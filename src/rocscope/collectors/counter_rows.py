@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from rocscope.collectors.builder import CaptureBuilder
 
 SATURATED: Final = float(2**32 - 1)
+WRAPPED: Final = float(2**63)
 ROTATING: Final = "rotating counter groups"
 
 
@@ -38,21 +39,23 @@ def pass_of(dispatches: np.ndarray, counters: pa.DictionaryArray) -> tuple[tuple
 
 
 def accept(values: pa.Array, names: pa.DictionaryArray, source: str, builder: CaptureBuilder) -> pa.Array:
-    """Return ``values`` with saturated ones null.
+    """Return ``values`` with saturated and wrapped ones null.
 
     A 32-bit counter that ran over reads as a multiple of 2^32-1, the factor being how many instances of
-    it were added up.
+    it were added up. One that was read before it was started reads as a negative number, or as that without
+    its sign: 2^63 and more, which no dispatch counts.
     """
     numbers = values.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         bad = (numbers > 0) & np.isfinite(numbers) & (np.mod(numbers, SATURATED) == 0)
+        bad |= (numbers < 0) | (numbers >= WRAPPED)
     if not bad.any():
         return values
     which = sorted(set(names.filter(pa.array(bad)).cast(pa.string()).to_pylist()))
     builder.drop("saturated counter values", int(bad.sum()), source)
     builder.notice(
         "saturated-counters",
-        f"{source}: {int(bad.sum())} values of {', '.join(which)} ran over 32 bits and are left out",
+        f"{source}: {int(bad.sum())} values of {', '.join(which)} ran over their width and are left out",
         source,
     )
     return pc.if_else(pa.array(bad), None, values)
