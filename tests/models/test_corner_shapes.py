@@ -272,3 +272,24 @@ def test_a_product_moves_at_least_its_weights_and_more_with_every_row(
     assert one.flops == 2 * m * each.n * each.k
     assert one.bytes >= each.n * each.k * bits / 8
     assert more.bytes - one.bytes == 2 * (each.n + each.k)
+
+
+# ---------------------------------------------------------------------------------------- Tensile's helpers
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Cijk_B_GA",
+        "Cijk_H_GB",
+        "Cijk_HB",
+        "Cijk_BBS_BH_GA",
+        "Cijk_I8_GG_GA",
+        "Cijk_D_GA",
+        "Cijk_SB_PostGSU4_VW2",
+    ],
+)
+def test_what_clears_or_adds_up_for_a_product_is_not_the_product(name: str) -> None:
+    """Tensile clears the output of a split product, or scales it, by a kernel without a tile in its name."""
+    given = (Operand((512, 4096), HALF), Operand((4096, 4096), HALF))
+    assert gemm.MODEL.estimate(dispatch(name, operator="aten::mm", operands=given), None) is None
+    product = "Cijk_Alik_Bljk_HHS_BH_MT64x64x32_MI16x16x16x1_SN_GSU4"
+    assert gemm.MODEL.estimate(dispatch(product, operator="aten::mm", operands=given), None)

@@ -392,3 +392,8 @@ def test_experts(tokens: int) -> None:
     assert up.flops == 2 * tokens * 2 * 4096 * 1024
     assert ("exactly" if tokens == 1 else "on average") in up.bytes_source
     assert np.isfinite(experts.bytes).all()
+
+
+def test_outputs_that_are_cleared_before_a_split_product_break_no_order() -> None:
+    launches = step(4, lambda shape, m: [("Cijk_H_GB", (4, 1, 1), 256), *tensile(shape, m)])
+    assert shapes(kernels(stream(launches * 3), served())) == expected(4, 3)

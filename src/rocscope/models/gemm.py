@@ -18,7 +18,11 @@ from rocscope.models.model import Dispatch, Estimate, Operand
 from rocscope.models.served import Linear, ServedModel
 from rocscope.models.shapes import SERVED_DTYPES, by_place, counted, dtype_of, element_bytes, gemm_shape
 
-_PART_OF_ONE: Final = re.compile(r"^splitKreduce|^Cijk_[SD]_|PostGSU|^reduce_1Block|^dot_kernel|batched_ptrs")
+CLEARS: Final = re.compile(r"^Cijk_(?!A[a-z]+_B[a-z]+_)(?!\w*PostGSU)")
+"""Tensile's kernels that clear or scale the output before a split product: their names have no factors."""
+_PART_OF_ONE: Final = re.compile(
+    r"^splitKreduce|PostGSU|^reduce_1Block|^dot_kernel|batched_ptrs|" + CLEARS.pattern
+)
 """Kernels that share a product with another kernel of the same operator."""
 MATRIX: Final = re.compile(r"^nvjet_|^sm[89]\d_xmma_gemm|^Cijk_\w*_MI\d+x\d+|^Custom_Cijk_\w*_MI\d+x\d+")
 _ADDS_UP: Final = re.compile(r"^splitKreduce|PostGSU|^reduce_1Block")

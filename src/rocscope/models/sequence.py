@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from rocscope import columns
 from rocscope.kernel_names import short_name
-from rocscope.models import fits, gptq
+from rocscope.models import fits, gemm, gptq
 from rocscope.models.model import Dispatch
 from rocscope.models.served import ServedModel
 from rocscope.models.shapes import workgroups
@@ -45,9 +45,9 @@ _NO_PRODUCT: Final = ("gptq_load_shuffle",)
 _AFTER: Final = re.compile(r"^splitKreduce|PostGSU|^reduce_1Block")
 """Kernels that add up what the product before them left in parts."""
 _BEFORE: Final = re.compile(
-    r"^reconstruct_|^awq_dequantize_kernel$|^dequantize_weights$|^kDequantizeBlockwise"
+    rf"^reconstruct_|^awq_dequantize_kernel$|^dequantize_weights$|^kDequantizeBlockwise|{gemm.CLEARS.pattern}"
 )
-"""Kernels that write out the weights of the product after them."""
+"""Kernels that write out the weights of the product after them, or clear its output."""
 _EXPERTS: Final = ("fused_moe_triton", "fused_moe_wna16", "triton_kernels_matmul_ogs")
 _TOKENS: Final = {"act_and_mul_kernel": 0, "silu_and_mul_kernel": 0, "fused_add_rms_norm_kernel": 1}
 """Kernels with a row of workgroups a token along x, and in which order they are asked."""

@@ -121,7 +121,7 @@ def packed_gemm_bytes(
 
 def counted(count: float, noun: str) -> str:
     """Return ``count`` and ``noun``, in the plural unless it is one."""
-    figure = f"{count:.6g}" if count < 1e6 else f"{count:.0f}"
+    figure = f"{count:.0f}" if count == round(count) or count >= 1e4 else f"{count:.4g}"
     return f"{figure} {noun}{'' if count == 1 else 's'}"
 
 
