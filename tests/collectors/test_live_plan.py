@@ -128,11 +128,26 @@ def test_torch_needs_a_vllm_of_known_version(tools: Path) -> None:
     vllm(tools, "")
     with pytest.raises(ProfilerMissing, match="version is unknown"):
         plan(tools, "vllm", "serve", "M", profiler="torch")
-    with pytest.raises(UsageError, match="vLLM server only"):
-        plan(tools, "true", profiler="torch")
     vllm(tools, "0.32.0")
     with pytest.raises(UsageError, match="sets it too"):
         plan(tools, "vllm", "serve", "M", "--profiler-config", "{}", profiler="torch")
+
+
+def test_torch_in_a_program_comes_by_the_environment_alone(tools: Path) -> None:
+    given = {"PYTHONPATH": "/mine:/yours", "ROCSCOPE_TORCH_WINDOW_S": "5"}
+    run = plan(tools, "python3", "decode.py", profiler="torch", environment=given)
+    assert run.plan.command == ("python3", "decode.py")
+    hook, *rest = run.added["PYTHONPATH"].split(":")
+    assert (Path(hook) / "sitecustomize.py").is_file()
+    assert rest == ["/mine", "/yours"]
+    assert run.added["ROCSCOPE_TORCH_FOLDER"] == str(tools.parent / "out/raw/torch")
+    assert run.added["ROCSCOPE_TORCH_WINDOW_S"] == "5"
+    assert plan(tools, "true", profiler="torch").added["ROCSCOPE_TORCH_WINDOW_S"] == "30"
+
+
+def test_torch_in_a_server_brings_no_second_profiler(tools: Path) -> None:
+    vllm(tools, "0.32.0")
+    assert "PYTHONPATH" not in plan(tools, "vllm", "serve", "M", profiler="torch").added
 
 
 def test_the_command_of_rocprofv3_keeps_processes_apart(tools: Path) -> None:

@@ -183,7 +183,8 @@ def _search(
         raise _error("auto", forbidden[0])
     raise ProfilerMissing(
         f"no profiler on this machine ({'; '.join(each.reason for each in reasons)})",
-        "install ROCm's rocprofiler-sdk (rocprofv3), or choose --profiler none or replay:CAPTURE",
+        "install ROCm's rocprofiler-sdk (rocprofv3), or choose --profiler torch (a PyTorch program), none or "
+        "replay:CAPTURE",
     )
 
 

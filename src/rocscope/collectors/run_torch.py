@@ -1,13 +1,29 @@
-"""Runs the PyTorch profiler inside a vLLM server, through its own start and stop requests."""
+"""Runs the PyTorch profiler inside a vLLM server, through its own start and stop requests, or in any program.
+
+A program is not changed: ``data/torch_hook`` lies first on its PYTHONPATH, and each of its processes that
+uses the GPU through PyTorch writes a trace as it ends.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rocscope.collectors.backend import WORKER, Absent, Base, Found, Plan, Request
+import rocscope.data
+from rocscope.collectors.backend import (
+    WORKER,
+    Absent,
+    Base,
+    Found,
+    Plan,
+    Request,
+    describe,
+    gpu_processes,
+)
 from rocscope.errors import ProfilerMissing, TargetError, UsageError
 from rocscope.launch.tree import Seen
 from rocscope.launch.vllm import PROFILER_CONFIG_SINCE, release
@@ -17,26 +33,29 @@ STOP_DEADLINE_S: Final = 1800.0  # minutes for a large model, by vLLM's document
 STEP_SHAPES_SINCE: Final = (0, 32)
 RPC_VARIABLE: Final = "VLLM_RPC_TIMEOUT"
 RPC_VARIABLE_UNTIL: Final = (0, 32)  # gone from envs.py there; before, stop_profile needs it raised
+HOOK: Final = Path(rocscope.data.__file__).parent / "torch_hook"
+FOLDER_VARIABLE: Final = "ROCSCOPE_TORCH_FOLDER"
+WINDOW_VARIABLE: Final = "ROCSCOPE_TORCH_WINDOW_S"
+WINDOW_S: Final = "30"  # some gigabytes of events at the rate of small kernels
+_MOST_REASON: Final = 400  # characters
+_OF_PROCESS: Final = re.compile(r"(\d+)\.(?:recording|failed|(?:\d+\.)?pt\.trace\.json\.gz)")
 
 
 class Torch(Base):
     """Traces of all ranks, with operators, shapes and step annotations."""
 
     name = "torch"
-    help = "PyTorch's profiler inside vLLM: kernels, operators and steps of every rank"
+    help = "PyTorch's profiler inside vLLM or a PyTorch program: kernels, operators and steps of every rank"
     injects = False
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
-        """It is part of vLLM; whether this vLLM has it is seen when planning."""
+        """It is part of PyTorch; whether this vLLM has it is seen when planning."""
         return Found("torch")
 
     def plan(self, request: Request) -> Plan:
         """Use ``--profiler-config`` for vLLM 0.13 and newer, environment variables before, never both."""
         if request.server is None:
-            raise UsageError(
-                "--profiler torch works with a vLLM server only",
-                "profile `vllm serve …`, or choose another --profiler",
-            )
+            return _plan_program(request)
         if any(name.startswith("--profiler-config") for name in request.server.options):
             raise UsageError(
                 "the command has --profiler-config, and --profiler torch sets it too", "leave it to rocscope"
@@ -89,11 +108,55 @@ class Torch(Base):
         )
 
     def missing(self, request: Request, seen: Sequence[Seen]) -> list[str]:
-        """Compare the number of traces with the number of workers."""
+        """Compare the traces with the workers of a server, or with what a program's processes began."""
+        if request.server is None:
+            return _missing_of_program(request, seen)
         workers = sum(each.name.startswith(WORKER) for each in seen)
-        expected = max(workers, (request.server and request.server.tensor_parallel) or 1)
+        expected = max(workers, request.server.tensor_parallel or 1)
         found = len(self.outputs(request))
         return [f"{found} of {expected} ranks left a trace"] if found < expected else []
+
+
+def _plan_program(request: Request) -> Plan:
+    folder = request.raw / "torch"
+    paths = [str(HOOK), *filter(None, [request.environment.get("PYTHONPATH")])]
+    window = request.environment.get(WINDOW_VARIABLE) or WINDOW_S
+    return Plan(
+        request.command,
+        {
+            "PYTHONPATH": os.pathsep.join(paths),
+            FOLDER_VARIABLE: str(folder),
+            WINDOW_VARIABLE: window,
+        },
+        folders=(folder,),
+        notes=(
+            f"PyTorch's profiler records each process for {window} s from its first use of the GPU "
+            f"({WINDOW_VARIABLE}); it slows the program down",
+        ),
+    )
+
+
+def _missing_of_program(request: Request, seen: Sequence[Seen]) -> list[str]:
+    """Say which processes began to record and left no trace, or which used a GPU unseen if none did.
+
+    Not each process that holds a GPU's device is meant: asking for the number of GPUs opens it too.
+    """
+    found: dict[int, dict[str, Path]] = {}
+    for path in sorted((request.raw / "torch").iterdir()):
+        if match := _OF_PROCESS.fullmatch(path.name):
+            found.setdefault(int(match[1]), {})[path.suffix] = path
+    names = {each.pid: describe(each) for each in seen}
+    texts = []
+    for pid, files in found.items():
+        name = names.get(pid, f"process {pid}")
+        if ".failed" in files:
+            reason = files[".failed"].read_text(encoding="utf-8", errors="replace")[:_MOST_REASON]
+            texts.append(f"{name} was not recorded: {reason}")
+        elif ".recording" in files:
+            texts.append(f"{name} was ended before it could write its trace")
+    if found:
+        return texts
+    return [f"{describe(each)} used a GPU and left no trace" for each in gpu_processes(seen)]
 
 
 def _post(request: Request, route: str, deadline_s: float) -> None:

@@ -83,6 +83,7 @@ def COMMAND(
       rocscope profile --duration 30 -- vllm serve MODEL -tp 4
       rocscope profile --load "vllm bench serve --model MODEL" -- vllm serve MODEL
       rocscope profile --profiler torch --duration 10 -- vllm serve MODEL
+      rocscope profile --profiler torch -- python decode.py
       rocscope profile --dry-run --gpu MI100 -- vllm serve MODEL
     """
     options = _options(out, chosen, as_json=as_json)
