@@ -24,6 +24,7 @@ from rocscope.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import BaseModel
 
 
 _OF_THE_LAUNCH: Final = frozenset({"workgroups", "waves", "waves_per_cu", "theoretical_occupancy_frac"})
@@ -84,13 +85,18 @@ def _info(capture: Capture, options: AnalyzeOptions) -> CaptureInfo:
         host=manifest.host,
         started_at=manifest.started_at,
         duration_s=manifest.duration_s,
-        passes=[each.model_dump(mode="json") for each in manifest.passes],
+        passes=[_told(each) for each in manifest.passes],
         partial=manifest.partial,
-        sources=[each.model_dump(mode="json") for each in manifest.sources],
+        sources=[_told(each) for each in manifest.sources],
         selection={
             name: [_finite(part) for part in value] for name, value in chosen.items() if value is not None
         },
     )
+
+
+def _told(record: BaseModel) -> dict[str, Any]:
+    """Return a record of the manifest; a text that it does not have is null."""
+    return {name: None if value == "" else value for name, value in record.model_dump(mode="json").items()}
 
 
 def _finite(value: float) -> float | None:

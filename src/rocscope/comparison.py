@@ -143,7 +143,7 @@ def compare(base: Side, new: Side) -> Comparison:
 def _why_not(base: Side, new: Side) -> list[str]:
     why = []
     for what, of in (
-        ("GPU", lambda side: sorted({gpu.model or gpu.arch for gpu in side.analysis.gpus})),
+        ("GPU", _gpu_names),
         ("number of GPUs", lambda side: len(side.analysis.gpus)),
         ("tensor-parallel size", lambda side: side.tp),
         ("times taken under counters", lambda side: _has(side, "perturbed-times")),
@@ -161,6 +161,13 @@ def _why_not(base: Side, new: Side) -> list[str]:
             if field in base.model and field in new.model and base.model[field] != new.model[field]
         ]
     return why
+
+
+def _gpu_names(side: Side) -> list[str] | None:
+    """Return the kinds of GPU, or ``None`` where one is unknown: it may be the same as the other side's."""
+    names = [gpu.model or gpu.arch for gpu in side.analysis.gpus]
+    known = {name for name in names if name is not None}
+    return sorted(known) if None not in names else None
 
 
 def _has(side: Side, code: str) -> bool:

@@ -6,9 +6,9 @@ removed or renamed only with a new ``schema_version``.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SCHEMA_VERSION = "1"
 
@@ -29,6 +29,10 @@ Limiter = Literal[
 Confidence = Literal["high", "medium", "low"]
 
 
+Told = Annotated[str | None, BeforeValidator(lambda text: None if text == "" else text)]
+"""Text that may be unknown. Older files have ``""`` for that."""
+
+
 class _Finding(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -38,11 +42,11 @@ class CaptureInfo(_Finding):
 
     id: str
     profiler: str
-    profiler_version: str
+    profiler_version: Told
     provenance: str
-    provenance_note: str = ""
+    provenance_note: Told = None
     command: list[str]
-    host: str
+    host: Told
     started_at: str | None
     duration_s: float | None
     passes: list[dict[str, Any]]
@@ -79,9 +83,9 @@ class GpuSummary(_Finding):
     """One GPU over the window: wall, busy (union of intervals) and idle time."""
 
     gpu: int
-    arch: str
-    model: str
-    host: str = ""
+    arch: Told
+    model: Told
+    host: Told = None
     rank: int | None = None
     peak_bandwidth_bytes_per_s: float | None
     achievable_bandwidth_bytes_per_s: float | None

@@ -83,7 +83,7 @@ def test_ranks_stand_side_by_side_in_markdown():
         "| gptq_gemm | 12.61 | 12.63 | 12.65 | 12.67 | 12.64 | 99.5 % | 0.47 % |",
         "| rope | 0.06 | 0.06 | 0.06 | 0.06 | 0.06 | 0.47 % | 0 % |",
         "| all kernels | 12.67 | 12.69 | 12.71 | 12.73 | 12.70 | 100 % | 0.47 % |",
-        "| calls | 320 | 320 | 320 | 320 | 320 |  | 0 % |",
+        "| calls (count) | 320 | 320 | 320 | 320 | 320 |  | 0 % |",
     ):
         assert line in text, line
     assert "Mean of 4 ranks, 12.70 ms of kernel time a step; ranks within 0.47 %." in text

@@ -73,10 +73,16 @@ def _split(rows: pd.DataFrame) -> list[dict[str, Any]]:
     time = rows["time_ns"].fillna(0.0)
     total = time.sum()
     weighted = rows.assign(weight=time / total if total > 0 else 0.0)
+    timed = total > 0
     found = weighted.groupby(["bound", "limiter"])["weight"].agg(["size", "sum"]).reset_index()
     found = found.sort_values(["sum", "bound", "limiter"], ascending=[False, True, True])
     return [
-        {"bound": bound, "limiter": limiter, "shapes": int(shapes), "time_frac": float(weight)}
+        {
+            "bound": bound,
+            "limiter": limiter,
+            "shapes": int(shapes),
+            "time_frac": float(weight) if timed else None,
+        }
         for bound, limiter, shapes, weight in found.itertuples(index=False)
     ]
 
@@ -99,7 +105,7 @@ def _majority(split: list[dict[str, Any]], what: str) -> str:
     """Return the verdict of two thirds of the time, ``unknown`` where no verdict has as much."""
     shares: dict[str, float] = {}
     for each in split:
-        shares[each[what]] = shares.get(each[what], 0.0) + each["time_frac"]
+        shares[each[what]] = shares.get(each[what], 0.0) + (each["time_frac"] or 0.0)
     best = max(shares, key=lambda name: (shares[name], name))
     return best if shares[best] >= thresholds().families.majority_frac.value else "unknown"
 

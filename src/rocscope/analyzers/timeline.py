@@ -52,9 +52,9 @@ class Timeline:
             study.gpus.append(
                 _summary(gpu.gpu, spec, window, idle_known=known).model_copy(
                     update={
-                        "arch": gpu.arch or (spec.arch if spec else ""),
-                        "model": spec.name if spec else gpu.name,
-                        "host": gpu.host,
+                        "arch": gpu.arch or (spec.arch if spec else None),
+                        "model": spec.name if spec else gpu.name or None,
+                        "host": gpu.host or None,
                         "rank": ranks.get(owners.get(gpu.gpu, -1)),
                     }
                 )
@@ -120,8 +120,8 @@ def _summary(gpu: int, spec: GpuSpec | None, window: _Window | None, *, idle_kno
     idle = wall - busy if wall is not None and busy is not None and idle_known else None
     return GpuSummary(
         gpu=gpu,
-        arch="",
-        model="",
+        arch=None,
+        model=None,
         peak_bandwidth_bytes_per_s=peak.value if peak else None,
         achievable_bandwidth_bytes_per_s=reached.value if reached else None,
         achievable_source=reached.source if reached else None,

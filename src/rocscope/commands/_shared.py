@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,7 +74,10 @@ def analyze_options(
 ) -> AnalyzeOptions:
     """Check the options of :func:`selection_options`. Raises ``UsageError`` that names the option."""
     from rocscope.config import AnalyzeOptions, parse_range, parse_ranks
+    from rocscope.errors import UsageError
 
+    if tpot_ms is not None and not math.isfinite(tpot_ms):  # click takes inf and nan for numbers
+        raise UsageError(f"--tpot-ms {tpot_ms}: not a time", "write for example --tpot-ms 18.82")
     chosen = parse_range("--steps", steps) if steps else None
     return AnalyzeOptions(
         ranks=parse_ranks(ranks) if ranks else None,

@@ -170,13 +170,17 @@ def _integrity(analysis: Analysis) -> str:
     return "### Integrity\n\n" + "\n".join(lines)
 
 
+def _known(*parts: str | None) -> str:
+    return markdown(" ".join(part for part in parts if part))
+
+
 def _measured(analysis: Analysis) -> str:
     capture = analysis.capture
-    lines = [f"- {markdown(f'{capture.profiler} {capture.profiler_version}'.strip())}, {capture.provenance}"]
+    lines = [f"- {_known(capture.profiler, capture.profiler_version)}, {capture.provenance}"]
     if capture.command:
         lines.append(f"- command: {code(summary.command(capture), 200)}")
     lines += [
-        f"- GPU {gpu.gpu}: {markdown(gpu.model or 'unknown model')} {markdown(gpu.arch)}, busy "
+        f"- GPU {gpu.gpu}: {_known(gpu.model or 'unknown model', gpu.arch)}, busy "
         f"{figures.seconds(gpu.busy_s)} of {figures.seconds(gpu.wall_s)} ({figures.percent(gpu.busy_frac)})"
         for gpu in analysis.gpus
     ]

@@ -43,7 +43,7 @@ def layout(table: StepTable) -> Layout:
     mean_calls = sum(calls) / len(calls)
     rows.append(["all kernels", *_times(whole, table.mean_s), figures.percent(1.0), *end])
     rows.append(
-        ["calls", *_side_by_side([_calls(each) for each in calls], calls, _calls(mean_calls)), ""]
+        ["calls (count)", *_side_by_side([_calls(each) for each in calls], calls, _calls(mean_calls)), ""]
         + ([figures.percent(_spread(calls))] if several else [])
     )
     if len(table.ranks) > MAX_COLUMNS:
