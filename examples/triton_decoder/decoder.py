@@ -93,7 +93,7 @@ def _timed(decoder: Decoder, options: argparse.Namespace) -> dict[str, object]:
     times_s = [first.elapsed_time(second) / 1e3 for first, second in itertools.pairwise(events)]
     return {
         "steps": options.tokens,
-        "profiler_active": bool(torch.autograd._profiler_enabled()),
+        "profiler_active": torch.autograd.profiler._is_profiler_enabled,
         "step_time_s": {
             "median": statistics.median(times_s),
             "mean": statistics.fmean(times_s),

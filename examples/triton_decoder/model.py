@@ -102,7 +102,7 @@ class Decoder:
         half = {"dtype": torch.float16, "device": device}
         s = sizes
         self.embedding = torch.randn(s.vocabulary, s.hidden, **half)
-        self.head = torch.randn(s.hidden, s.vocabulary, **half) / math.sqrt(s.hidden)
+        self.head = torch.randn(s.vocabulary, s.hidden, **half) / math.sqrt(s.hidden)
         self.layers = [
             {name: Packed.random(k, n, s.group, device) for name, (k, n) in s.products().items()}
             for _ in range(s.layers)
@@ -251,7 +251,7 @@ class Decoder:
             self._product("down", self.gated, weights, tap)
             self._norm(outs["down"], residual, 2 * layer + 2, block, tap)
             normed = outs["down"]
-        logits = normed @ self.head
+        logits = torch.nn.functional.linear(normed, self.head)
         tap("head", x=normed, out=logits)
         torch.argmax(logits, dim=1, keepdim=True, out=self.tokens)
         tap("sample", logits=logits, out=self.tokens)

@@ -98,7 +98,7 @@ class Check:
         self._compare("activation", out, torch.nn.functional.silu(gate) * up)
 
     def _head(self, x, out) -> None:
-        self._compare("head", out, x.float() @ self.decoder.head.float())
+        self._compare("head", out, x.float() @ self.decoder.head.float().T)
 
     def _sample(self, logits, out) -> None:
         self._compare("sample", logits.gather(1, out), logits.max(1, keepdim=True).values)
