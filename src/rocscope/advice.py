@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib import resources
@@ -16,6 +17,8 @@ class Advice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kernel: str | None = None  # a regular expression, searched for in the short name
+    bound: str | None = None
     family: str | None = None
     limiter: str | None = None
     advice: str = Field(min_length=20)
@@ -40,17 +43,33 @@ def read(text: str) -> tuple[Advice, ...]:
         found = _File.model_validate(tomllib.loads(text)).entry
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise InputError(f"data/advice.toml: {error}", "correct the field it names") from error
-    if not any(each.family is None and each.limiter is None for each in found):
-        raise InputError(
-            "data/advice.toml: no entry without family and limiter", "add one as the last resort"
-        )
+    try:
+        for each in found:
+            re.compile(each.kernel or "")
+    except re.error as error:
+        raise InputError(f"data/advice.toml: {error.pattern!r}: {error}", "correct the expression") from error
+    if not any(_rank(each) == 0 for each in found):
+        raise InputError("data/advice.toml: no entry that fits everything", "add one as the last resort")
     return found
 
 
-def advise(family: str, limiter: str, kernel: str) -> tuple[str, str]:
-    """Return advice and confirmation for a target: of family and limiter, family, limiter, or any."""
-    for wanted in ((family, limiter), (family, None), (None, limiter), (None, None)):
-        for each in entries():
-            if (each.family, each.limiter) == wanted:
-                return each.advice.replace("{kernel}", kernel), each.confirm_by.replace("{kernel}", kernel)
-    raise InputError("data/advice.toml: nothing fits", "add an entry without family and limiter")
+def advise(family: str, limiter: str, kernel: str, bound: str | None = None) -> tuple[str, str]:
+    """Return advice and confirmation for a target: of the entry that fits and says most of it.
+
+    A kernel's name says most, then its bound, its family, its limiter; of two alike the first wins.
+    """
+    fitting = [
+        each
+        for each in entries()
+        if each.family in (None, family)
+        and each.limiter in (None, limiter)
+        and each.bound in (None, bound)
+        and (each.kernel is None or re.search(each.kernel, kernel))
+    ]
+    best = max(fitting, key=_rank)
+    return best.advice.replace("{kernel}", kernel), best.confirm_by.replace("{kernel}", kernel)
+
+
+def _rank(entry: Advice) -> int:
+    given = (entry.kernel, entry.bound, entry.family, entry.limiter)
+    return sum(8 >> place for place, each in enumerate(given) if each is not None)

@@ -15,6 +15,10 @@ This page is made from those files (`make rules`); do not edit it.
 A rule compares facts of kernels, of the recording, of settings and of the server's log. Where a fact that it
 needs is not known, it is *not evaluated*, and the report says what to collect.
 """
+_OF: Final = {
+    "time": "the exposed time of these kernels",
+    "clock": "the part of the clock that is missing, while the GPU works",
+}
 _WORDS: Final = {
     "equals": "is",
     "one_of": "is one of",
@@ -38,7 +42,7 @@ def _section(rule: Rule) -> str:
     cases = "".join(f"* {each.expect.replace('_', ' ')}: {each.name}\n" for each in rule.case)
     gain = (
         f"{rule.gain.low:.0%} to {rule.gain.high:.0%}, {rule.gain.mid:.0%} in the middle, of "
-        f"{'the exposed time of these kernels' if rule.gain.of == 'time' else 'the clock that lacks'}. "
+        f"{_OF[rule.gain.of]}. "
         f"Basis: {rule.gain.source}."
         if rule.gain
         else "none of its own"
