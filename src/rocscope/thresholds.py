@@ -27,7 +27,9 @@ class Verdict(_Data):
     launch_floor_factor: Figure  # times the launch floor
     cu_bytes_per_clock: Figure  # the most one CU can move
     matrix_busy_frac: Figure  # matrix pipes busy for so much of the time do a kernel's arithmetic
-    coalesced_sectors: Figure  # the most 32-byte sectors that one coalesced request of a wave reads
+    scattered_sectors: Figure  # 32-byte sectors a request of a wave, beyond which lanes share none
+    lookup_sectors: Figure  # that the L2 can return in the time of one look-up
+    load_passes: Figure  # of the load-store unit for the widest access of a wave
     half_rate_cycles: Figure  # that an instruction keeps a pipe of half the lanes busy
     ramp_factor: Figure  # times the shortest kernel: the most that launch, ramp and drain are taken to last
     low_occupancy_frac: Figure  # below it too few waves are resident to hide memory latency

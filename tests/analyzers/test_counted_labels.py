@@ -185,14 +185,6 @@ def test_rules_on_paper(tmp_path, more, bound, limiter):
     assert all(line.endswith("]") for line in found.evidence)
 
 
-def test_what_was_not_counted_leaves_doubt(tmp_path):
-    assert one(tmp_path, read_bytes=4e8, issue_active_frac=0.1, mfma_busy_frac=0).confidence == "high"
-    assert one(tmp_path, read_bytes=4e8, issue_active_frac=0.1).confidence == "medium"
-    assert one(tmp_path, read_bytes=2e8, issue_active_frac=0.1, mfma_busy_frac=0).confidence == "high"
-    assert one(tmp_path, read_bytes=2e8, issue_active_frac=0.3, mfma_busy_frac=0).confidence == "medium"
-    assert one(tmp_path, read_bytes=2.85e8, issue_active_frac=0.1, mfma_busy_frac=0).confidence == "low"
-
-
 def test_traffic_that_no_cache_can_carry_is_said_and_decides_nothing(tmp_path):
     frame = pd.DataFrame({**ONE, "read_bytes": [1e8], "l2_bytes": [9e9], "issue_active_frac": [0.1]})
     found = labels(frame, tmp_path, "H200")

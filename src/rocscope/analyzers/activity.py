@@ -36,13 +36,17 @@ class Activity:
         "matrix_low_frac",
         "matrix_high_frac",
         "vector_frac",  # issue slots, or vector pipes where those were counted
+        "vector_low_frac",
         "vector_high_frac",
         "pipe_high_frac",  # the most that any one vector or load-store pipe can have been busy
+        "l2_lookup_frac",  # of the L2's look-ups: likely, where loads are scattered
+        "l2_high_frac",  # and most, whatever the traffic is made of
     )
 
     def run(self, study: Study) -> None:
         """Fill what counters tell; the rest is NaN."""
         frame, specs = study.kernels, study.specs
+        lines = thresholds().verdict
         _caches(frame, study)
         low, mid, high = _of_elapsed(frame, specs)
         given = {name: frame[name].to_numpy(float) for name in ("mfma_busy_frac", "issue_active_frac")}
@@ -52,12 +56,15 @@ class Activity:
         frame["matrix_high_frac"] = matrix * high
         valu = frame["valu_busy_frac"].to_numpy(float)
         frame["vector_frac"] = np.fmax(issue * mid, valu)
+        frame["vector_low_frac"] = np.fmax(issue * low, valu)
         frame["vector_high_frac"] = np.fmax(issue * high, valu)
         memory_unit = frame["mem_unit_busy_frac"].to_numpy(float)
-        slots = per_gpu(frame, specs, lambda spec: spec.simds_per_cu)
         seen = np.where(np.isnan(memory_unit), np.nan, np.fmax(valu, memory_unit))
-        # one load-store unit serves all schedulers of a CU: any slot may be an instruction that kept it busy
-        frame["pipe_high_frac"] = np.where(np.isnan(valu), np.minimum(issue * high * slots, 1.0), seen)
+        # one load-store unit serves all schedulers of a CU: any slot may be an instruction that kept it busy,
+        # in several passes; but no pipe of a CU without a workgroup is ever busy, counted or not
+        slots = per_gpu(frame, specs, lambda spec: spec.simds_per_cu) * lines.load_passes.value
+        worst = np.fmin(np.minimum(issue * slots, 1.0) * high, np.where(high < 1, high, np.nan))
+        frame["pipe_high_frac"] = np.where(np.isnan(valu), worst, seen)
 
 
 def per_gpu(frame: pd.DataFrame, specs: dict[int, GpuSpec | None], figure: Any) -> Floats:
@@ -69,7 +76,7 @@ def per_gpu(frame: pd.DataFrame, specs: dict[int, GpuSpec | None], figure: Any) 
 def _caches(frame: pd.DataFrame, study: Study) -> None:
     specs, lines = study.specs, thresholds().verdict
     mean = frame["mean_ns"].where(frame["mean_ns"] > 0).to_numpy(float)
-    l2 = per_gpu(frame, specs, _l2_peak)
+    l2 = per_gpu(frame, specs, l2_peak)
     l1 = lines.cu_bytes_per_clock.value * per_gpu(frame, specs, lambda s: s.compute_units * s.clock_hz.value)
     loaded = frame["global_load_sectors"].to_numpy(float) * SECTOR
     l1_bytes = frame["l1_bytes"].to_numpy(float)
@@ -86,9 +93,20 @@ def _caches(frame: pd.DataFrame, study: Study) -> None:
                 "cache can move, so it decides no label",
             )
         frame[name] = np.minimum(np.where(wrong, np.nan, share), 1.0)
+    # a look-up that finds one sector takes the time of one that finds two
+    frame["l2_high_frac"] = np.minimum(frame["l2_frac"] * lines.lookup_sectors.value, 1.0)
+    frame["l2_lookup_frac"] = frame["l2_high_frac"].where(scattered(frame))
 
 
-def _l2_peak(spec: GpuSpec) -> float:
+def scattered(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return where loads read so many sectors a request that most lanes have one of their own."""
+    most = thresholds().verdict.scattered_sectors.value * frame["global_load_requests"]
+    found: NDArray[np.bool_] = (frame["global_load_sectors"] > most).to_numpy(bool)
+    return found
+
+
+def l2_peak(spec: GpuSpec) -> float:
+    """Return the datasheet's bytes a second of the L2, NaN where there is none."""
     figure = spec.datasheet.l2_bandwidth_bytes_per_s
     return figure.value if figure else np.nan
 

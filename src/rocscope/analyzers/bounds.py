@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rocscope.analyzers.activity import per_gpu
+from rocscope.analyzers.activity import l2_peak, per_gpu
 from rocscope.hardware import GpuSpec
 from rocscope.thresholds import thresholds
 
@@ -68,7 +68,7 @@ def decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any, 
     sure = above & (~counted | (flops / (frame["bytes"] + hidden) >= ridge))
     # nobody said which pipe: at packed 16-bit rates the ridge is up to twice as high, on matrix pipes more
     sure &= frame["unit_told"] | frame["flops_unit"].astype(str).str.startswith("matrix")
-    l2 = per_gpu(frame, specs, _l2_peak)
+    l2 = per_gpu(frame, specs, l2_peak)
     cached = above & ~sure & (flops / frame["l2_bytes"] < frame["peak_flops"] / l2)
     loose = known & flops.isna() & counted
     # FLOPs are at most what busy pipes can do: memory traffic nearer to its peak than they are decides
@@ -91,11 +91,6 @@ def decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any, 
     names = np.select(conditions, [name for _, name, _ in choices], default="unknown").astype(object)
     rules = np.select(conditions, [rule for _, _, rule in choices], default="bound-unknown").astype(object)
     return names, rules
-
-
-def _l2_peak(spec: GpuSpec) -> float:
-    figure = spec.datasheet.l2_bandwidth_bytes_per_s
-    return figure.value if figure else np.nan
 
 
 def _least_ridge(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> Floats:

@@ -132,9 +132,9 @@ def _bound(row: Row) -> str:
         "bound-copy": "does no arithmetic worth counting, so the memory roof lies above it",
         "bound-cache": "its device memory traffic alone would make it compute bound, but its data may have "
         "been in the L2, and of the traffic that the L2 served the L2's roof is the lower one",
-        "bound-pipes-idle": f"its arithmetic pipes were busy {percent(_busiest(row))} of the time at most, "
-        f"less than the {memory} of the memory bandwidth, so the memory roof is the nearer one whatever its "
-        "FLOPs",
+        "bound-pipes-idle": f"its pipes can have done {percent(_busiest(row))} of an arithmetic peak at most "
+        f"({_busy(row)}), less than the {memory} of the memory bandwidth, so the memory roof is the nearer "
+        "one whatever its FLOPs",
         "bound-pipes-busy": f"its matrix pipes were busy {percent(row['matrix_frac'])} of the time, more "
         f"than the {memory} of the memory bandwidth, so the compute roof lies above it",
         "bound-limit": f"at most {digits(row['intensity_limit'])} FLOP/B "
@@ -175,12 +175,26 @@ def _lacking(row: Row) -> str:
     return "its time or the peaks that it is held against are not known"
 
 
+_BELOW = (
+    "limiter-few-workgroups",
+    "limiter-low-occupancy",
+    "limiter-part-of-a-wave",
+    "limiter-below-all-roofs",
+)
+
+
 def _resident(row: Row) -> str:
     achieved = row["achieved_occupancy_frac"]
     measured = not np.isnan(achieved)
     return percent(achieved if measured else row["theoretical_occupancy_frac"]) + (
         " on average" if measured else " at most"
     )
+
+
+def _busy(row: Row) -> str:
+    """Say which counters bound its arithmetic."""
+    vector = "issue slots" if np.isnan(row["valu_busy_frac"]) else "vector ALUs"
+    return vector if np.isnan(row["matrix_high_frac"]) else f"{vector} and matrix pipes"
 
 
 def _busiest(row: Row) -> float:
@@ -211,6 +225,20 @@ def _work_roof(row: Row) -> str:
         ("vector_frac", "of its time in the vector ALUs" if counted else slots),
     )
     return _nearest(row, roofs)
+
+
+def _any_roof(row: Row) -> str:
+    data = np.fmax(row["bandwidth_frac"], row["cache_frac"])
+    return _work_roof(row) if np.isnan(data) or row["work_frac"] > data else _data_roof(row)
+
+
+def _uncounted(row: Row) -> str:
+    """Say what a label below all roofs rests on that nobody counted."""
+    if row["bytes_basis"] != "measured":
+        return ""
+    writes = "; writes were not counted" if np.isnan(row["write_bytes"]) else ""
+    pipes = np.isnan(row["matrix_frac"]) and np.isnan(row["compute_frac"]) and np.isnan(row["valu_busy_frac"])
+    return writes + ("; matrix pipes were not counted and its FLOPs are not known" if pipes else "")
 
 
 def _nearest(row: Row, roofs: tuple[tuple[str, str], ...]) -> str:
@@ -248,9 +276,11 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
     text = texts.get(row["limiter_rule"], "")
     below = row["limiter_rule"] == "limiter-below-all-roofs"
     if below and _counted(row, spec):
-        text = f"below {line} of all roofs that were counted, {percent(row['nearest_frac'])} of the nearest"
+        text = f"below {line} of all roofs that were counted, the nearest at {_any_roof(row)}"
     elif below and np.isnan(row["workgroups"]):
         text = f"below {line} of both roofs; the launch shape was not recorded"
+    if row["limiter_rule"] in _BELOW:
+        text += _uncounted(row)
     near = row["nearest_frac"] if row["limiter"] != "unknown" else np.nan
     if abs(near - thresholds().verdict.roof_frac.value) < thresholds().verdict.near_line_frac.value:
         text += f"; at {percent(near)} this is near the line"

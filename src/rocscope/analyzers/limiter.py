@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rocscope.analyzers import evidence
-from rocscope.analyzers.activity import per_gpu
+from rocscope.analyzers.activity import l2_peak, per_gpu
 from rocscope.hardware import GpuSpec
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
@@ -38,9 +38,10 @@ class Limiter:
             "bound_rule",
             "unit_told",
         ),
-        *("l2_frac", "l1_frac", "matrix_frac", "matrix_low_frac", "matrix_high_frac", "vector_frac"),
+        *("l2_frac", "l1_frac", "l2_lookup_frac", "l2_high_frac"),
+        *("matrix_frac", "matrix_low_frac", "matrix_high_frac", "vector_frac", "vector_low_frac"),
         *("vector_high_frac", "pipe_high_frac", "valu_busy_frac", "mem_unit_busy_frac", "salu_busy_frac"),
-        *("issue_active_frac", "mfma_busy_frac", "workgroups", "waves_per_cu"),
+        *("issue_active_frac", "mfma_busy_frac", "workgroups", "waves_per_cu", "active_cus_frac"),
         *("achieved_occupancy_frac", "theoretical_occupancy_frac"),
         *("global_load_requests", "global_load_sectors"),
     )
@@ -79,9 +80,9 @@ def _shares(frame: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     work = frame["compute_frac"]
     # where nobody said which pipe it is a share of, it is of a low peak: small enough, it is small for all
     told = work.where(frame["unit_told"] | (work < thresholds().verdict.roof_frac.value))
-    names = ("bandwidth_frac", "l2_frac", "l1_frac", "matrix_frac", "vector_frac")
-    memory, l2, l1, matrix, vector = (frame[name].to_numpy(float) for name in names)
-    return memory, np.fmax(l2, l1), np.fmax(told.to_numpy(float), np.fmax(matrix, vector))
+    names = ("bandwidth_frac", "l2_frac", "l2_lookup_frac", "l1_frac", "matrix_frac", "vector_frac")
+    memory, l2, lookups, l1, matrix, vector = (frame[name].to_numpy(float) for name in names)
+    return memory, np.fmax(np.fmax(l2, lookups), l1), np.fmax(told.to_numpy(float), np.fmax(matrix, vector))
 
 
 def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any, Any]:
@@ -97,7 +98,8 @@ def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any,
     link, flagged = frame["over_the_link"].to_numpy(bool), frame["flagged"].notna().to_numpy()
     high_data, high_compute = data >= roof, compute >= roof
     near = high_data & high_compute & (np.abs(data - compute) <= lines.balanced_frac.value)
-    below = (memory < roof) & (compute < roof) & ~high_data
+    # so few CUs cannot do so much of the GPU's arithmetic, known or not
+    below = (memory < roof) & ((compute < roof) | (groups < roof * units)) & ~(high_data | high_compute)
     unsettled = ~(high_data | high_compute)
     mean = frame["mean_ns"].to_numpy(float)
     short = unsettled & (mean > 0) & (mean <= floor * lines.launch_floor_factor.value)
@@ -111,11 +113,14 @@ def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any,
     by_pipes = frame["matrix_frac"].to_numpy(float) >= lines.matrix_busy_frac.value
     thin = below & (resident < lines.low_occupancy_frac.value) & ~by_pipes
     led = high_data & ~(high_compute & (compute > data))
+    seen = np.fmax(frame["l2_frac"].to_numpy(float), frame["l1_frac"].to_numpy(float))
+    likely = (cache >= roof) & ~(seen >= roof)  # by look-ups alone
     choices = [
         (link, "communication", "limiter-link"),
         (flagged, "unknown", "limiter-withheld"),
         (near, "balanced", "limiter-balanced"),
         (led & (memory >= roof), "memory-bandwidth", "limiter-memory-roof"),
+        (led & likely, "cache-bandwidth", "limiter-scattered-loads"),
         (led, "cache-bandwidth", "limiter-cache-roof"),
         (high_compute, "compute", "limiter-compute-roof"),
         (short, "launch", "limiter-launch-floor"),
@@ -150,38 +155,80 @@ def _confidence(frame: pd.DataFrame, study: Study) -> NDArray[Any]:
     cached = per_gpu(frame, study.specs, lambda spec: spec.l2_bytes + spec.memory_side_cache_bytes)
     modelled = frame["bytes_basis"] == "modelled"
     proven = modelled & (frame["limiter"] == "memory-bandwidth") & (frame["bytes"] > 2 * cached)
-    sure = known & (proven | _counted(frame, line, gap))
-    return np.select([shaky | ~(known | decided), sure], ["low", "high"], default="medium").astype(object)
+    sure = (known & proven) | _counted(frame, study.specs)
+    half = ~(known | decided) | _half_counted(frame, line)
+    return np.select([shaky, sure, half], ["low", "high", "low"], default="medium").astype(object)
 
 
-def _counted(frame: pd.DataFrame, line: float, gap: float) -> NDArray[np.bool_]:
+def _half_counted(frame: pd.DataFrame, line: float) -> NDArray[np.bool_]:
+    """Return where a roof is said not to be reached, and what might have reached it was not counted.
+
+    That is the memory roof where reads alone were counted and the L2 had more traffic, and the matrix pipes
+    of a kernel of unknown FLOPs.
+    """
+    slow = frame["limiter"].isin(["latency", "occupancy", "parallelism"])
+    writes = (_most_memory(frame) >= line) & frame["l2_bytes"].notna()
+    pipes = frame["matrix_frac"].isna() & frame["compute_frac"].isna() & frame["valu_busy_frac"].isna()
+    few = frame["active_cus_frac"] < line
+    measured = frame["bytes_basis"] == "measured"
+    found: NDArray[np.bool_] = (slow & measured & (writes | (pipes & ~few))).to_numpy(bool)
+    return found
+
+
+def _counted(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> NDArray[np.bool_]:
     """Return where counters prove the limiter, whatever the pipes do that were not counted.
 
-    A pipe of half the lanes is busy twice as long as its instructions take issue slots. Scattered requests
-    may keep the L1 looking lines up all the time, which is not counted: below all roofs, they prove nothing.
+    A pipe of half the lanes is busy twice as long as its instructions take issue slots. A CU without a
+    workgroup is never busy, so that few workgroups bound all pipes, counted or not.
     """
     import pandas as pd
 
     memory, cache, _ = _shares(frame)
     lines = thresholds().verdict
+    line, gap = lines.roof_frac.value, lines.near_line_frac.value
     measured = (frame["bytes_basis"] == "measured").to_numpy(bool)
     counted = frame["valu_busy_frac"].notna().to_numpy(bool)
     issue = frame["vector_high_frac"].to_numpy(float)
     vector = np.where(counted, issue, np.minimum(issue * lines.half_rate_cycles.value, 1.0))
     # what was not counted may be as busy as can be; AMD's vector pipes issue for the matrix pipes too
-    matrix = frame["matrix_high_frac"].fillna(pd.Series(np.where(counted, 0.0, 1.0), frame.index))
-    pipes = np.fmax(np.where(np.isnan(vector), 1.0, vector), matrix.to_numpy(float))
-    least = frame["matrix_low_frac"].to_numpy(float)
+    whole = frame["active_cus_frac"].fillna(1.0).to_numpy(float)  # a CU without a workgroup is never busy
+    matrix = frame["matrix_high_frac"].fillna(pd.Series(np.where(counted, 0.0, whole), frame.index))
+    pipes = np.fmax(np.where(np.isnan(vector), whole, vector), matrix.to_numpy(float))
+    matrix_least = frame["matrix_low_frac"].to_numpy(float)
     slack, limiter = lines.balanced_frac.value, frame["limiter"]
+    most, l2 = _most_memory(frame), _most_l2(frame, specs)
     by_memory = (limiter == "memory-bandwidth") & (memory >= line + gap) & (pipes <= memory + slack)
-    by_pipes = (limiter == "compute") & (least >= line + gap) & (np.fmax(memory, cache) <= least + slack)
-    idle = (memory < line - gap) & ~(cache >= line - gap) & (matrix.to_numpy(float) < line - gap)
+    single = frame["l2_lookup_frac"].notna().to_numpy(bool)  # likely, not shown
+    by_cache = (limiter == "cache-bandwidth") & (cache >= line + gap) & (pipes <= cache + slack) & ~single
+    by_pipes = (limiter == "compute") & (matrix_least >= line + gap)
+    by_pipes &= np.fmax(most, np.where(np.isnan(frame["l2_frac"]), l2, cache)) <= matrix_least + slack
+    # nothing can be busier than all the time, so a pipe this near to it leads or shares the lead
+    by_pipes |= (limiter == "compute") & (frame["vector_low_frac"] >= 1 - slack)
+    idle = (most < line - gap) & ~(cache >= line - gap) & (matrix.to_numpy(float) < line - gap)
     idle &= frame["pipe_high_frac"].to_numpy(float) < line - gap
-    scattered = lines.coalesced_sectors.value * frame["global_load_requests"].to_numpy(float)
-    idle &= ~(frame["global_load_sectors"].to_numpy(float) > scattered)
+    idle &= l2 < line - gap
     causes = limiter.isin(["latency", "occupancy", "parallelism", "launch"]) & idle
-    found: NDArray[np.bool_] = measured & (by_memory | by_pipes | causes).to_numpy(bool)
+    found: NDArray[np.bool_] = measured & (by_memory | by_cache | by_pipes | causes).to_numpy(bool)
     return found
+
+
+def _most_l2(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> Floats:
+    """Return the most of the L2's look-ups; where nobody counted, all that the CUs with work can ask for.
+
+    AMD's memory unit counts as busy while it waits, so where that was counted the L2 is no other roof.
+    """
+    lines = thresholds().verdict
+    asked = frame["active_cus"] * lines.cu_bytes_per_clock.value
+    asked = asked * per_gpu(frame, specs, lambda spec: spec.clock_hz.value) / per_gpu(frame, specs, l2_peak)
+    most = asked.fillna(1.0).clip(upper=1.0).mask(frame["mem_unit_busy_frac"].notna(), 0.0)
+    return frame["l2_high_frac"].fillna(most).to_numpy(float)
+
+
+def _most_memory(frame: pd.DataFrame) -> Floats:
+    """Return the most of the memory bandwidth that can have been used: reads alone say nothing of writes."""
+    memory = frame["bandwidth_frac"].to_numpy(float)
+    by_l2 = frame["l2_bytes"] / frame["mean_ns"].where(frame["mean_ns"] > 0) * 1e9 / frame["peak_bandwidth"]
+    return np.where(frame["write_bytes"].isna(), np.minimum(by_l2.fillna(1.0), 1.0), memory)
 
 
 ANALYZER = Limiter()

@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 
 _MOST_SGPRS: Final = 112  # of a wave, with those the hardware adds, on gfx9
 _ACCUM_GRANULE: Final = 4  # where accumulation registers start in a unified file
+_ROUNDED: Final = 0.95  # counters of several passes disagree by so much
+_LAST_DIGIT: Final = 0.01  # of waves, as tools print them
+_SHORT: Final = 3.0  # occupancy of kernels of 2 us was recorded as up to 2.5 times what was launched
 _SAME: Final = 0.005  # of occupancy, so that a share given in per cent is recognised
 
 
@@ -39,6 +42,7 @@ class OccupancyLimits:
     )
     needs = (
         *("gpu", "wave_size", "vgprs", "agprs", "sgprs", "lds_bytes", "measures_source"),
+        "achieved_occupancy_frac",
         *("grid_x", "grid_y", "grid_z", "workgroup_x", "workgroup_y", "workgroup_z"),
     )
     adds = (
@@ -58,6 +62,7 @@ class OccupancyLimits:
         _fill(frame, "workgroups", launch_groups.launch_workgroups(frame), "launch geometry")
         _fill(frame, "waves", launch_groups.launch_waves(frame, study.specs), "launch geometry")
         cus = _of_gpu(frame, study.specs, lambda spec: spec.compute_units)
+        _withhold_contradicted(frame, study, cus)
         frame["active_cus"] = frame["workgroups"].clip(upper=cus).where(cus.notna())
         frame["active_cus_frac"] = frame["active_cus"] / cus
         names = np.full(len(frame), None, object)
@@ -80,6 +85,25 @@ class OccupancyLimits:
         thin = (frame["waves"] / (cus * slots) < known - _SAME).to_numpy(bool)
         names[thin] = "grid"
         frame["occupancy_limited_by"] = pd.Series(names, index=frame.index, dtype=object)
+
+
+def _withhold_contradicted(frame: pd.DataFrame, study: Study, cus: pd.Series) -> None:
+    """Withhold the size of a launch that its own measures exceed: a side of the grid was not recorded.
+
+    A full wave has a workgroup a CU at least, and a CU holds no more waves than it was given.
+    """
+    slots = _of_gpu(frame, study.specs, lambda spec: spec.waves_per_cu)
+    groups, waves = frame["workgroups"], frame["waves"]
+    given = waves / (groups.clip(upper=cus) * slots)
+    wrong = groups < (frame["waves_per_cu"] * _ROUNDED - _LAST_DIGIT) * cus
+    wrong |= given * _SHORT < frame["achieved_occupancy_frac"]
+    if wrong.any():
+        study.warn(
+            "launch-contradicted",
+            f"{int(wrong.sum())} kernels and shapes had more waves at the same time than their grid has at "
+            "all (is a side of it missing?), so it decides no label",
+        )
+        frame.loc[wrong, ["workgroups", "waves"]] = np.nan
 
 
 def limits(frame: pd.DataFrame, spec: GpuSpec) -> tuple[Floats, Floats, NDArray[np.object_]]:
