@@ -201,6 +201,19 @@ def test_a_decode_step_of_unknown_context_has_a_limit() -> None:
     assert ATTENTION.estimate(several, served()) is None
 
 
+@pytest.mark.parametrize(
+    ("groups", "rows"),
+    [((1, 8, 16), 3), ((4, 8, 1), 15), ((76, 8, 1), 303), ((4, 4, 1), None)],  # the last is of another model
+)
+def test_a_small_launch_limits_attention_without_a_step(
+    groups: tuple[int, int, int], rows: int | None
+) -> None:
+    """The grid is tokens // 4 + sequences, with four heads on a key-value head: no more tokens fit."""
+    found = ATTENTION.estimate(dispatch("kernel_unified_attention_2d", groups), served())
+    assert (found and found.intensity_limit) == (rows and rows * LIMIT)
+    assert found is None or (found.bytes is None and f"at most {rows} new tokens" in found.source)
+
+
 def test_partial_results_of_paged_attention_v2() -> None:
     name = "void vllm::paged_attention_v2_{}kernel<__half, __half, 128, 16, 128, 0, false, 512>(float*)"
     main = ATTENTION.estimate(dispatch(name.format(""), **decode(2, 1200)), served())

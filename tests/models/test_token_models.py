@@ -232,7 +232,7 @@ def test_without_pairs_bytes_are_known_and_flops_are_not():
         dispatch("reduce_segments", (4, 16, 1), **decode(4, 400)),
         dispatch("reduce_segments", (2, 32, 1), **decode(4, 400)),
         dispatch("reduce_segments", (300, 32, 1), **prefill(1, 300)),
-        dispatch("kernel_unified_attention", (5, 8, 16)),  # no step known
+        dispatch("kernel_unified_attention", (5, 4, 16)),  # no step known, and another number of key heads
         dispatch(
             "kernel_paged_attention_2d", **prefill(1, 300)
         ),  # of such a step the prompt is done elsewhere
@@ -252,6 +252,19 @@ def test_a_decode_kernel_has_a_limit_without_context():
     assert known and known.flops and known.bytes and known.intensity_limit is None
     assert known.flops / known.bytes < 4
     assert estimate(dispatch("paged_attention_decode_kernel", (1, 8, 1)), None) is None
+
+
+def test_split_decode_attention_leaves_and_adds_up_its_segments():
+    """16 segments a head: 128 sums, a maximum and a total of 32 bit each; the cache is read once as ever."""
+    whole = estimate(dispatch("paged_attention_decode_kernel", (1, 8, 1), **decode(1, 2048)))
+    split = estimate(dispatch("paged_attention_decode_split_kernel", (1, 8, 16), **decode(1, 2048)))
+    reduced = estimate(dispatch("paged_attention_decode_reduce_kernel", (1, 32, 1), **decode(1, 2048)))
+    assert whole and split and reduced and whole.bytes and split.bytes
+    partials = 32 * 16 * (128 + 2) * 4
+    assert split.bytes - whole.bytes == partials
+    assert split.flops == whole.flops
+    assert reduced.bytes == partials + ROW
+    assert estimate(dispatch("paged_attention_decode_reduce_kernel", (1, 8, 1), **decode(1, 2048))) is None
 
 
 def test_ranks_share_the_heads():

@@ -16,6 +16,8 @@ from rocscope.taxonomy import classify
 EXPERTS = "_matmul_ogs_NNT_bf16xbf16xmxfp4_16x128x256x1_swiglu"
 TENSILE = "Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT32x32x256_MI16x16x1_SN"
 CK = "_ZN7ck_tile6kentryILi1ENS_12Rmsnorm2dFwdINS_27Rmsnorm2dFwdPipelineProblemI{}DF16bfEEEEvDp"
+REDUCE = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp"
+SOFTMAX = "void at::native::(anonymous namespace)::cunn_SoftMaxForward<4, {}, at::native::Epilogue>(float*)"
 STEP: dict[str, Any] = {
     "step_tokens": 30.0,
     "step_rows_limit": 32.0,
@@ -79,6 +81,14 @@ def test_without_a_decode_step_products_have_no_limit(step: dict[str, Any]):
         ("void vllm::rotary_embedding_kernel<float, true>(int)", 3 / 8),
         ("void vllm::act_and_mul_kernel<c10::BFloat16, true>(int)", 5 / 6),
         ("void vllm::reshape_and_cache_flash_kernel<__half, __half, 0>(int)", 0),
+        (SOFTMAX.format("float, float, float"), 5 / 8),
+        (SOFTMAX.format("c10::Half, float, float"), 5 / 6),
+        (SOFTMAX.format("mystery, float, float"), None),
+        (REDUCE + "<float, at::native::ArgMaxOps<float>, int> >(int)", 0.5),
+        (REDUCE + "<c10::Half, at::native::MeanOps<float> > >(int)", 1),
+        (REDUCE + "<float, at::native::WelfordOps<float> > >(int)", None),
+        ("__amd_rocclr_fillBufferAligned", 0),
+        ("__amd_rocclr_copyBuffer", None),  # maybe over a link
         (CK.format("DF16b"), 1.25),
         (CK.format("f"), None),
         ("triton_poi_fused__to_copy_1", 0),

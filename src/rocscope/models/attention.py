@@ -9,7 +9,8 @@ causal half of its square. Softmax is not counted.
 Kernels and grids: vLLM v1/attention/ops/triton_unified_attention.py (grid (tokens // BLOCK_Q + sequences,
 kv_heads[, segments]); the 3D form leaves 32-bit partials that ``reduce_segments`` adds up, grid (tokens,
 heads)), chunked_prefill_paged_decode.py, csrc/attention/attention_kernels.cuh (v2: partitions of 512 tokens),
-csrc/rocm/attention.cu (of 256), and the recorded decoder's own kernel.
+csrc/rocm/attention.cu (of 256), and the own kernels of the recorded decoder and of examples/triton_decoder:
+split, it has 16 segments along the grid's z, each of which leaves 32-bit partials.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from rocscope.models.shapes import ELEMENT_BYTES, SERVED_DTYPES, counted, dtype_
 
 _UNIFIED: Final = re.compile(r"^kernel_unified_attention(_2d|_3d)?$")
 _FORMS: Final = re.compile(r"^kernel_unified_attention_[23]d$|reduce")
-_REDUCE: Final = re.compile(r"^(kernel_)?reduce_segments$|^paged_attention_(ll4mi|v2)_reduce_kernel$")
+_REDUCE: Final = re.compile(r"^(kernel_)?reduce_segments$|^paged_attention_(ll4mi|v2|decode)_reduce_kernel$")
+_SPLIT: Final = "paged_attention_decode_split_kernel"
+_SPLIT_REDUCE: Final = "paged_attention_decode_reduce_kernel"
 _DECODE: Final = re.compile(
-    r"^(kernel_paged_attention_2d|paged_attention_v[12]_kernel|paged_attention_decode_kernel"
+    r"^(kernel_paged_attention_2d|paged_attention_v[12]_kernel|paged_attention_decode_(?:split_)?kernel"
     r"|paged_attention_ll4mi_QKV_\w+_kernel)$"
 )
 _FLASH: Final = re.compile(r"^(flash_fwd(_splitkv)?_kernel|FlashAttnFwdSm90|FmhaFwd\w*)$")
@@ -105,7 +108,8 @@ def _whole(
     if window is None or tokens is None or sequences is None:
         decodes = dispatch.step_phase == "decode" and tokens is not None and tokens == sequences
         decodes |= dispatch.step_phase in (None, "decode") and _DECODE.match(name) is not None
-        return _limit(heads, unit) if decodes else None
+        rows = 1 if decodes else _most_rows(dispatch, heads) if _UNIFIED.match(name) else None
+        return None if rows is None else _limit(heads, unit, rows)
     context, pairs, says = window
     size = context * heads.kv * heads.width * 2 * heads.cache_bytes
     size += 2 * tokens * heads.query * heads.width * heads.element_bytes
@@ -140,13 +144,15 @@ def _shape(heads: Heads, tokens: float, sequences: float, context: float) -> dic
     }
 
 
-def _limit(heads: Heads, unit: str) -> Estimate:
-    limit = 2.0 * heads.query / (heads.kv * heads.cache_bytes)
+def _limit(heads: Heads, unit: str, rows: int = 1) -> Estimate:
+    """Return the limit where no sequence has more than ``rows`` new tokens."""
+    limit = 2.0 * rows * heads.query / (heads.kv * heads.cache_bytes)
+    launched = "" if rows == 1 else f", at most {rows} new tokens by the launch"
     return Estimate(
         flops_unit=unit,
         intensity_limit=limit,
         source=f"whatever the context, which is not known: {counted(heads.query, 'query head')} on "
-        f"{counted(heads.kv, 'key-value head')}, {heads.cache_bytes:g} B an element ({heads.how})",
+        f"{counted(heads.kv, 'key-value head')}, {heads.cache_bytes:g} B an element ({heads.how}){launched}",
     )
 
 
@@ -179,9 +185,20 @@ def _launch_fits(dispatch: Dispatch, heads: Heads) -> bool:
         return False
     if dispatch.step_tokens is None or dispatch.step_sequences is None:
         return True
+    return dispatch.step_tokens // _block_q(heads) + dispatch.step_sequences <= grid[0] + 1
+
+
+def _block_q(heads: Heads) -> int:
+    """Return the tokens of a workgroup of the unified kernel."""
     group = heads.query // heads.kv
     rows = _BLOCK_M if group <= _BLOCK_M else 1 << (group - 1).bit_length()
-    return dispatch.step_tokens // (rows // group) + dispatch.step_sequences <= grid[0] + 1
+    return rows // group
+
+
+def _most_rows(dispatch: Dispatch, heads: Heads) -> int | None:
+    """Return how many new tokens a launch of the unified kernel can have, of one sequence at least."""
+    grid = workgroups(dispatch)
+    return None if grid is None else max(1, grid[0] * _block_q(heads) - 1)
 
 
 def _partials(dispatch: Dispatch, heads: Heads, name: str, tokens: float, context: float) -> float:
@@ -190,6 +207,8 @@ def _partials(dispatch: Dispatch, heads: Heads, name: str, tokens: float, contex
     if name == "kernel_unified_attention_3d" or (_UNIFIED.match(name) and grid and grid[2] > 1):
         most = grid[2] if grid and grid[2] > 1 else _SEGMENTS
         return tokens * heads.query * _segments(most, context) * (heads.width + 2) * 4
+    if name == _SPLIT:
+        return tokens * heads.query * (grid[2] if grid else _SEGMENTS) * (heads.width + 2) * 4
     if partition := _partition(name):
         parts = math.ceil(context / partition)
         return tokens * heads.query * parts * (heads.width * heads.element_bytes + 8)
@@ -213,8 +232,9 @@ def _reduced(dispatch: Dispatch, served: ServedModel | None, heads: Heads, name:
     if window is None or tokens is None or not sequences or dispatch.step_phase != "decode":
         return None
     context, grid = window[0] / sequences, workgroups(dispatch)
-    if name.endswith("reduce_segments"):
-        parts, each = _segments(_SEGMENTS, context), (heads.width + 2) * 4
+    if name == _SPLIT_REDUCE or name.endswith("reduce_segments"):
+        parts = _SEGMENTS if name == _SPLIT_REDUCE else _segments(_SEGMENTS, context)
+        each = (heads.width + 2) * 4
         if grid is not None and (grid[1] != heads.query or grid[0] + 0.5 < tokens):
             return None
     else:
