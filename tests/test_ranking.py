@@ -77,7 +77,7 @@ def test_kernels_of_unknown_bound_are_named_but_no_target():
     targets, missing = rank([row("k", 0, 10_000), row("big", 10_000, 30_000)], {"k": SLOW})
     assert [each.kernel for each in targets] == ["k"]
     assert missing[0].rule == "target-unknown-bound" and "big (elementwise), 75 %" in missing[0].missing
-    assert "memory counters of big" in missing[0].collect_with
+    assert "of big counters, a run each (FETCH_SIZE, WRITE_SIZE)" in missing[0].collect_with
     assert rank([row("k", 0, 10_000)], {"k": SLOW})[1] == []
 
 
@@ -123,7 +123,7 @@ def test_shares_of_ranks_that_work_side_by_side_do_not_add_up():
     four = rank(four_ranks([29_000] * 4), {"k": SLOW}, ranks=4)[0][0]
     assert four.time_frac == one.time_frac == 0.25
     assert four.expected_gain.mid_frac == pytest.approx(one.expected_gain.mid_frac)
-    assert four.headroom_s == pytest.approx(4 * one.headroom_s)  # of all GPUs, as in the kernels' rows
+    assert four.headroom_s == pytest.approx(one.headroom_s) and four.gpu == 0 and one.gpu is None
     assert "25 % of the window is exposed time of this kernel on GPU 0" in four.expected_gain.basis
 
 

@@ -112,11 +112,27 @@ def _integrity(study: Study) -> Integrity:
         dropped[each.reason] = dropped.get(each.reason, 0) + each.count
     return Integrity(
         labelled_time_frac=_share(frame, frame["bound"] != "unknown", total),
+        **_grounds(frame, total),
         classified_time_frac=_share(frame, frame["family"] != "other", total),
         dispatches=int(frame["dispatches"].sum()),
         dropped=[Drop(reason=reason, count=count) for reason, count in sorted(dropped.items())],
         warnings=study.warnings,
     )
+
+
+def _grounds(frame: pd.DataFrame, total: float) -> dict[str, float | None]:
+    """Return the shares of kernel time whose bound rests on bytes and FLOPs, on a limit, on busy pipes.
+
+    A limit of the intensity follows from what a kernel does a byte, told by its name, and is no count of
+    either: it is kept apart from what rests on both.
+    """
+    bound, limit = frame["bound"] != "unknown", frame["bound_rule"] == "bound-limit"
+    counted = bound & frame["bytes"].notna() & frame["flops"].notna()
+    return {
+        "bound_with_bytes_time_frac": _share(frame, counted, total),
+        "bound_by_limit_time_frac": _share(frame, bound & limit & ~counted, total),
+        "bound_by_pipes_time_frac": _share(frame, bound & ~limit & ~counted, total),
+    }
 
 
 def _share(frame: pd.DataFrame, rows: pd.Series, total: float) -> float | None:

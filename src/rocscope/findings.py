@@ -72,7 +72,10 @@ class Warned(_Finding):
 class Integrity(_Finding):
     """How much of the recording the analysis covers, and what is wrong with it."""
 
-    labelled_time_frac: float | None  # share of kernel time with a bound
+    labelled_time_frac: float | None  # share of kernel time with a bound; the next three add up to it
+    bound_with_bytes_time_frac: float | None = None  # and with bytes and FLOPs of a basis
+    bound_by_limit_time_frac: float | None = None  # by the most FLOPs a byte that such a kernel can do
+    bound_by_pipes_time_frac: float | None = None  # by measured bytes, and how busy counters saw the pipes
     classified_time_frac: float | None = None  # share of kernel time whose family is not "other"
     dispatches: int
     dropped: list[Drop]
@@ -199,8 +202,9 @@ class Target(_Finding):
     kernel: str | None
     launch_shapes: list[LaunchShape] = Field(default_factory=list)
     time_frac: float | None
-    headroom_s: float | None
-    expected_gain: Gain | None
+    headroom_s: float | None  # of `gpu` where that is told: ranks work at the same time, theirs do not add up
+    expected_gain: Gain | None  # of the same GPU
+    gpu: int | None = None  # of several that run it the one that gains most, and that the others wait for
     confidence: Confidence
     evidence: list[str]
     advice: str

@@ -15,6 +15,7 @@ import numpy as np
 
 from rocscope.advice import advise
 from rocscope.findings import Confidence, Gain, LaunchShape, NotEvaluated, Target
+from rocscope.rule_facts import counters, fact_named
 from rocscope.thresholds import Shares, thresholds
 from rocscope.wording import digits, duration, percent
 
@@ -133,11 +134,20 @@ def of_lost_time(
 
 
 def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, window: float) -> Target:
+    """Return the target of one kernel: all its launch shapes, on the GPU that gains most.
+
+    Of several GPUs the same change mends all at the same time, and the others wait for the last one: what is
+    said is of that GPU alone, so that the same trace given as many ranks says what one rank says.
+    """
+    gpus = sorted(rows["gpu"].unique().tolist())
+    several = len(gpus) > 1
+    gains = {each: _gain_of(rows[rows["gpu"] == each], window, several) for each in gpus}
+    gpu = max(gains, key=lambda each: gains[each].mid_frac)
+    rows, whole = rows[rows["gpu"] == gpu], whole[whole["gpu"] == gpu]
     rows = rows.sort_values("headroom_ns", ascending=False, kind="stable")
     exposed = rows["exposed_ns"].fillna(rows["time_ns"])
     limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
-    most = whole["exposed_ns"].fillna(whole["time_ns"]).groupby(whole["gpu"]).sum().max()
-    time_frac = float(most / window)
+    time_frac = float(whole["exposed_ns"].fillna(whole["time_ns"]).sum() / window)
     headroom = float(rows["headroom_ns"].sum())
     advice, confirm_by = advise(family, limiter, kernel)
     return Target(
@@ -148,9 +158,10 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
         family=family,
         kernel=kernel,
         launch_shapes=_shapes(rows),
-        time_frac=min(1.0, time_frac),  # of the GPU that spends most time in it
+        time_frac=min(1.0, time_frac),
         headroom_s=headroom * 1e-9,
-        expected_gain=_gain(rows, window),
+        expected_gain=gains[gpu],
+        gpu=gpu if several else None,
         confidence=_least_sure(rows),
         evidence=_evidence(rows, whole),
         advice=advice,
@@ -161,19 +172,6 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
 def _shares(limiter: str) -> Shares:
     gain = thresholds().gain
     return gain["roof" if limiter in _ROOFS else "launch" if limiter == "launch" else "latency"]
-
-
-def _gain(rows: pd.DataFrame, window: float) -> Gain:
-    """Time becomes time * (least / time) ** share: the way to the least time is gone in factors.
-
-    The least time is the roofline's, but no less than the shortest that a kernel can be. Of several GPUs
-    the one that gains most counts: the same change mends them all at the same time.
-    """
-    several = rows["gpu"].nunique() > 1
-    found = [
-        _gain_of(mine, window, f" on GPU {gpu}" * several) for gpu, mine in rows.groupby("gpu", sort=True)
-    ]
-    return max(found, key=lambda gain: gain.mid_frac)
 
 
 def _decisive(kernels: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +205,13 @@ def _spread(kernels: pd.DataFrame) -> pd.DataFrame:
     return spread
 
 
-def _gain_of(rows: pd.DataFrame, window: float, where: str) -> Gain:
+def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
+    """Time becomes time * (least / time) ** share: the way to the least time is gone in factors.
+
+    ``rows`` are of one GPU. The least time is the roofline's, but no less than the shortest that a kernel can
+    be.
+    """
+    where = f" on GPU {rows['gpu'].iloc[0]}, which gains most of those that run it" if several else ""
     exposed, headroom = rows["exposed_ns"].fillna(rows["time_ns"]), float(rows["headroom_ns"].sum())
     least = rows["roof_ns"].clip(lower=rows["floor_ns"])
     ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
@@ -302,7 +306,7 @@ def _unexplained(kernels: pd.DataFrame) -> list[NotEvaluated]:
             rule="target-unknown-bound",
             missing=f"bytes and FLOPs of {digits(share * 100)} % of kernel time; the largest part is "
             f"{kernel} ({family}), {percent(time / total)}",
-            collect_with="operator shapes (torch profiler, record_shapes) or --model config.json; where "
-            f"neither tells, read memory counters of {kernel} (FETCH_SIZE, WRITE_SIZE) beside this report",
+            collect_with=f"{fact_named('bytes').collect_with}; where neither tells, of {kernel} "
+            f"{counters('FETCH_SIZE', 'WRITE_SIZE')}",
         )
     ]

@@ -21,11 +21,19 @@ def test_bytes_and_flops_of_nearly_all_kernel_time(
     captures: Path, name: str, config: str, least: float
 ) -> None:
     folder = captures / "h200_vllm"
-    kernels = pipeline.analyze(folder / name, model=folder / config).kernels
+    analysis = pipeline.analyze(folder / name, model=folder / config)
+    kernels, covered = analysis.kernels, analysis.integrity
     total = sum(each.time_s or 0.0 for each in kernels)
     known = [each for each in kernels if each.bytes_per_dispatch.basis and each.flops_per_dispatch.basis]
     assert all(each.bytes_per_dispatch.value is not None for each in known)
     assert sum(each.time_s or 0.0 for each in known) / total >= least
+    # a bound by the most FLOPs a byte of a kind of kernel, told by its name, is not among these
+    strict, limit = covered.bound_with_bytes_time_frac, covered.bound_by_limit_time_frac
+    assert strict is not None and limit is not None and covered.labelled_time_frac is not None
+    assert strict >= least and limit < 0.02
+    assert strict + limit + (covered.bound_by_pipes_time_frac or 0.0) == pytest.approx(
+        covered.labelled_time_frac
+    )
     # that one kind of kernel is left: prefill and decode in one step, whose context is in no annotation
     left = {each.kernel: (each.time_s or 0.0) / total for each in kernels if each not in known}
     print({kernel: round(share, 4) for kernel, share in left.items()})

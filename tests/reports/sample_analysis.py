@@ -250,6 +250,9 @@ def sample_analysis(**changes: Any) -> Analysis:
         "capture": sample_capture(),
         "integrity": Integrity(
             labelled_time_frac=0.81234,
+            bound_with_bytes_time_frac=0.7002,
+            bound_by_limit_time_frac=0.10204,
+            bound_by_pipes_time_frac=0.0101,
             classified_time_frac=0.94363,
             dispatches=1089,
             dropped=[Drop(reason="end before start", count=3)],

@@ -23,7 +23,18 @@ _AT_LOAD: Final = "gptq_load_shuffle"  # once a layer, not a product
 _TILE: Final = re.compile(r"MT(\d+)x(\d+)|tilesize(\d+)x(\d+)|nvjet_[a-z0-9]+_[a-z]+_(\d+)x(\d+)_")
 _BITS: Final = re.compile(r"_([2348])bit")
 _COPIED: Final = (
-    *("kernel", "raw_name", "family", "limiter", "bound", "dispatches", "mean_ns", "bytes", "bandwidth_frac"),
+    *(
+        "gpu",
+        "kernel",
+        "raw_name",
+        "family",
+        "limiter",
+        "bound",
+        "dispatches",
+        "mean_ns",
+        "bytes",
+        "bandwidth_frac",
+    ),
     *("intensity_flop_per_byte", "lds_conflict_frac", "theoretical_occupancy_frac", "occupancy_limited_by"),
 )
 CLOCK_METRIC: Final = "clock_hz"  # of samples whose subject is gpu:N

@@ -137,7 +137,8 @@ def _evidence(rule: Rule, rows: pd.DataFrame, facts: dict[str, Any]) -> list[str
 def _fill(message: str, first: dict[Any, Any], rows: pd.DataFrame, facts: dict[str, Any]) -> str:
     """Put figures in the place of ``{names}``; what is not known stays out of the sentence as "?"."""
     known = {**facts, **first, "share": percent(float(rows["time_frac"].sum()))}
-    known["dispatches"] = int(rows.loc[rows["raw_name"] == first["raw_name"], "dispatches"].sum())
+    same = rows[rows["raw_name"] == first["raw_name"]]
+    known["dispatches"] = int(same.groupby("gpu")["dispatches"].sum().max())  # ranks do the same side by side
 
     def figure(match: re.Match[str]) -> str:
         value = known.get(match[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, Literal
 
-from rocscope.findings import Analysis, CaptureInfo, FamilySummary, KernelFinding
+from rocscope.findings import Analysis, CaptureInfo, FamilySummary, Integrity, KernelFinding
 from rocscope.reports import figures
 
 NO_KERNELS: Final = "no GPU kernels in this recording"
@@ -119,13 +119,30 @@ def how_sure(analysis: Analysis) -> str:
     elif integrity.labelled_time_frac is None:
         parts = ["The labelled share of kernel time is unknown"]
     else:
-        parts = [f"Labels cover {figures.percent(integrity.labelled_time_frac)} of kernel time"]
+        parts = [
+            f"Labels cover {figures.percent(integrity.labelled_time_frac)} of kernel time{_on(integrity)}"
+        ]
     dropped = sum(drop.count for drop in integrity.dropped)
     if dropped:
         parts.append(f"{figures.count(dropped)} {'row was' if dropped == 1 else 'rows were'} left out")
     warned = len(integrity.warnings)
     parts.append(f"{warned} integrity warning{'' if warned == 1 else 's'}" if warned else "no warnings")
     return "; ".join(parts) + "."
+
+
+def _grounds(integrity: Integrity) -> list[str]:
+    """Return what the bounds rest on, each with its share of kernel time; what took no time is left out."""
+    told = (
+        (integrity.bound_with_bytes_time_frac, "by bytes and FLOPs"),
+        (integrity.bound_by_pipes_time_frac, "by busy pipes"),
+        (integrity.bound_by_limit_time_frac, "by a limit of FLOPs a byte"),
+    )
+    return [f"{figures.percent(share)} {what}" for share, what in told if share]
+
+
+def _on(integrity: Integrity) -> str:
+    told = _grounds(integrity)
+    return f" ({', '.join(told)})" if told else ""
 
 
 def problem_shape(kernel: KernelFinding) -> str:
