@@ -22,6 +22,7 @@ from rocscope.config import AnalyzeOptions
 if TYPE_CHECKING:
     import pandas as pd
 
+_COLUMNS: Final = ["gpu", "process", "correlation_id", "kernel", "start_ns", "end_ns", "duration_ns", "count"]
 _LATE: Final = 2.0  # times the usual period: a step whose successor comes later was followed by a pause
 _OF_A_TOKEN: Final = ("embedding", "sampling")  # families that are in every step and in no layer
 _UNTIL_NEXT: Final = "from the start of its annotation to the start of the next"
@@ -57,11 +58,11 @@ def find(capture: Capture, kernels: pd.DataFrame, options: AnalyzeOptions) -> St
     timed = metrics.timing(capture)
     if timed.perturbed:
         return "times were taken under counters, which stretch them"
-    rows = timed.rows.unify_dictionaries()
+    rows = timed.rows.select(_COLUMNS).unify_dictionaries()
     known = pc.and_(
         rows["start_ns"].is_valid(), pc.or_(rows["duration_ns"].is_valid(), rows["end_ns"].is_valid())
     )
-    rows = rows.filter(known)
+    rows = rows if pc.all(known).as_py() else rows.filter(known)
     if not rows.num_rows:
         return "the recording has no start times of kernels"
     annotated = steps.annotated(capture)

@@ -5,6 +5,7 @@ import pytest
 import rocscope
 from rocscope.analyzers import ranks
 from rocscope.analyzers.step_table import ANALYZER
+from rocscope.reports.report import reports
 from synthetic_capture import capture, row, study
 
 DECODE = "execute_context_0(0)_generation_2(2)"
@@ -185,6 +186,15 @@ def test_the_recorded_straggler_shows_in_its_family(examples):
     whole = {each.family: each.time_s for each in analysis.families}
     assert all(6 * each.mean_s <= whole[each.family] * (1 + 1e-9) for each in table.families)
     assert table.reconciles is False  # with its waiting, and the profiler on
+
+
+def test_the_table_of_the_recorded_straggler_as_it_is_read(examples, golden):
+    """The field notes' table in form: each rank, mean, share, spread, calls, top kernels."""
+    folder = examples / "h200_decoder"
+    names = [folder / f"tp2_straggler_rank{rank}.json.gz" for rank in (0, 1)]
+    text = reports()["markdown"].render(rocscope.analyze(*names))
+    start = text.index("### One decode step, by family")
+    golden("reports/h200_tp2_straggler.step.md", text[start : text.index("### What to change")])
 
 
 @pytest.mark.captures

@@ -27,3 +27,12 @@ def test_a_time_that_is_none_is_refused(capsys, examples, bad):
     recording = examples / "h200_decoder" / "kineto_fp16_graph.json.gz"
     assert run(["analyze", str(recording), "--tpot-ms", bad]) != 0
     assert "tpot" in capsys.readouterr().err.lower()
+
+
+def test_a_stored_analysis_and_a_comparison_take_no_such_time(capsys, examples, tmp_path):
+    recording = examples / "h200_decoder" / "kineto_fp16_graph.json.gz"
+    assert run(["compare", str(recording), str(recording), "--tpot-ms", "9"]) != 0
+    assert run(["analyze", str(recording), "--out", str(tmp_path / "out"), "-q"]) == 0
+    capsys.readouterr()
+    assert run(["report", str(tmp_path / "out" / "analysis.json"), "--tpot-ms", "9"]) != 0
+    assert "--tpot-ms cannot change analysis.json" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def test_ranks_stand_side_by_side_in_markdown():
     ):
         assert line in text, line
     assert "Mean of 4 ranks, 12.70 ms of kernel time a step; ranks within 0.47 %." in text
-    assert "as annotated; 20 whole steps a rank." in text
+    assert "as annotated; 20 whole steps each." in text
     assert "the two do not reconcile." in text
     assert "`gptq<8>` 256 calls × 45.4 µs; `gather` 1 call × 8.00 µs." in text
 
@@ -97,7 +97,16 @@ def test_more_ranks_than_columns_are_told_by_least_mean_and_most():
     assert [name for name, _ in layout.header] == ["bucket", "least", "mean", "most", "%", "spread"]
     assert layout.rows[0][1:4] == ["12.61", "12.68", "12.75"]
     assert all(len(row) == len(layout.header) for row in layout.rows)
-    assert "Mean of 8 ranks" in " ".join(step_table.sentences(made(ranks=8)))
+    first = figures.ordinary_spaces(step_table.sentences(made(ranks=8))[0])
+    assert first.startswith("Mean of 8 ranks, 12.74 ms of kernel time a step; ranks within 1.09 %")
+    assert first.endswith(", from 12.67 ms on rank 0 to 12.81 ms on rank 7.")
+
+
+def test_gpus_that_no_rank_names_are_not_called_ranks():
+    table = made(ranks=2)
+    gpus = [each.model_copy(update={"rank": None, "label": f"GPU {each.gpu}"}) for each in table.ranks]
+    first = step_table.sentences(table.model_copy(update={"ranks": gpus}))[0]
+    assert first.startswith("Mean of 2 GPUs, ") and "; GPUs within" in first
 
 
 def test_one_gpu_has_one_column():

@@ -35,14 +35,18 @@ def selection_options(command: Decorated) -> Decorated:
             help="The served model's config.json, or its folder: gives kernels their shapes.",
         ),
         click.option("--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where not recorded."),
-        click.option(
-            "--tpot-ms",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="MS",
-            help="Time per output token, measured without the profiler: held against a step's kernel time.",
-        ),
     ]
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def token_option(command: Decorated) -> Decorated:
+    """Add ``--tpot-ms``, for commands that show what a step takes."""
+    return click.option(
+        "--tpot-ms",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MS",
+        help="Time per output token, measured without the profiler: held against a step's kernel time.",
+    )(command)
 
 
 def output_options(command: Decorated) -> Decorated:
@@ -72,7 +76,10 @@ def analyze_options(
     tp: int | None = None,
     tpot_ms: float | None = None,
 ) -> AnalyzeOptions:
-    """Check the options of :func:`selection_options`. Raises ``UsageError`` that names the option."""
+    """Check what :func:`selection_options` and :func:`token_option` give.
+
+    Raises ``UsageError`` that names the option.
+    """
     from rocscope.config import AnalyzeOptions, parse_range, parse_ranks
     from rocscope.errors import UsageError
 

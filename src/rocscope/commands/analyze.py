@@ -21,6 +21,7 @@ DAMAGE: Final = ("truncated-file", "malformed-json", "malformed-rows")  # notice
     help="Instead of a recording: a table of kernels measured elsewhere, one row a kernel and launch shape.",
 )
 @_shared.selection_options
+@_shared.token_option
 @_shared.output_options
 def COMMAND(
     paths: tuple[Path, ...],

@@ -32,6 +32,7 @@ def _known(_: click.Context, param: click.Parameter, value: str) -> str:
 )
 @click.option("--force", is_flag=True, help="Replace PATH.")
 @_shared.selection_options
+@_shared.token_option
 def COMMAND(path: Path, name: str, output: Path | None, force: bool, **selection: object) -> None:
     """Write one report of an analysis.json, or of a capture or recording, which is analysed first.
 
@@ -72,7 +73,7 @@ def _analysis(path: Path, selection: dict[str, Any]) -> Analysis:
     if stored is None:
         with _shared.progress() as step:
             return pipeline.analyze(path, options=_shared.analyze_options(**selection), progress=step)
-    given = [f"--{option}" for option, value in selection.items() if value is not None]
+    given = [f"--{option.replace('_', '-')}" for option, value in selection.items() if value is not None]
     if given:
         raise UsageError(
             f"{', '.join(given)} cannot change {path.name}: it is analysed already",

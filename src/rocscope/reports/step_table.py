@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from rocscope.findings import Analysis, StepTable
+from rocscope.findings import Analysis, StepRank, StepTable
 from rocscope.reports import figures
 
 MAX_COLUMNS: Final = 4  # ranks with a column of their own; of more, the least, the mean and the most
@@ -81,13 +81,21 @@ def sentences(table: StepTable) -> list[str]:
     spent = f"{figures.milliseconds(table.mean_s)}{figures.NBSP}ms of kernel time a step"
     ranks = table.ranks
     if len(ranks) > 1:
-        spent = f"mean of {len(ranks)} ranks, {spent}; ranks within {figures.percent(table.spread_frac)}"
+        word = "GPUs" if ranks[0].rank is None else "ranks"
+        spent = f"mean of {len(ranks)} {word}, {spent}; {word} within {figures.percent(table.spread_frac)}"
+    if len(ranks) > MAX_COLUMNS:
+        least, most = (pick(ranks, key=lambda each: each.kernel_s) for pick in (min, max))
+        spent += f", from {_own(least)} to {_own(most)}"
     counts = sorted({each.steps for each in ranks})
     steps = f"{figures.count(counts[0])}" + (f" to {figures.count(counts[-1])}" if len(counts) > 1 else "")
     told = f"how steps are told: {table.found_by}; {steps} whole step{'' if counts == [1] else 's'}"
     if len(ranks) > 1:
-        told += " a rank"
+        told += " each"
     return [_sentence(each) for each in (spent, told, table.reconciliation, *table.notes)]
+
+
+def _own(rank: StepRank) -> str:
+    return f"{figures.milliseconds(rank.kernel_s)}{figures.NBSP}ms on {rank.label}"
 
 
 def _sentence(text: str) -> str:
