@@ -49,3 +49,18 @@ def test_what_is_missing_is_missing(kernels: list[KernelFinding], bare: list[Ker
     for kernel, sentence in unknown:
         assert ("bytes" in sentence) == (kernel.bytes_per_dispatch.value is None), sentence
         assert ("FLOPs" in sentence) == (kernel.flops_per_dispatch.value is None), sentence
+
+
+def test_collectives_are_held_against_the_link(examples: Path) -> None:
+    folder = examples / "h200_decoder"
+    options = AnalyzeOptions(model=str(folder / "w4_config.json"), tp=2)
+    recording = pipeline.load(*[folder / f"tp2_straggler_rank{rank}.json.gz" for rank in (0, 1)])
+    found = pipeline.analyze_capture(recording, options).kernels
+    told = [each for each in found if "AllReduce" in each.kernel and each.bytes_per_dispatch.value]
+    assert told
+    for each in told:
+        assert "of the 450 GB/s of the H200's link" in each.evidence[0], each.evidence
+    copies = [
+        each for each in found if each.family == "memcpy" and "[roofline-link]" in " ".join(each.evidence)
+    ]
+    assert not any("H200's link" in sentence for each in copies for sentence in each.evidence)  # to the host

@@ -40,8 +40,7 @@ def _moved(row: Row, spec: GpuSpec) -> str:
         return f"{text}; {why} [roofline-memory]"
     text += f" in {duration(row['mean_ns'])} mean"
     if row["over_the_link"]:
-        rate = amount(row["bytes"] / row["mean_ns"] * 1e9, "B/s")
-        return f"{text}: {rate} over a link, not held against device memory [roofline-link]"
+        return f"{text}: {_over_link(row, spec)} [roofline-link]"
     if row["flagged"]:
         return (
             f"{text}: {row['flagged']}, more than the {spec.name} can do: a cache served part of it, or the "
@@ -57,11 +56,23 @@ def _moved(row: Row, spec: GpuSpec) -> str:
     )
 
 
+def _over_link(row: Row, spec: GpuSpec) -> str:
+    """Say the rate over a link; a collective's is held against the links to other GPUs."""
+    rate = row["bytes"] / row["mean_ns"] * 1e9
+    peak = spec.datasheet.link_bandwidth_bytes_per_s
+    if row["family"] != "communication" or peak is None:
+        return f"{amount(rate, 'B/s')} over a link, not held against device memory"
+    ceiling = thresholds().verdict.above_ceiling_frac.value * peak.value
+    over = ", more than the link can do: the byte count is too high" if rate > ceiling else ""
+    share = f"{percent(rate / peak.value)} of the {amount(peak.value, 'B/s')} of the {spec.name}'s link"
+    return f"{amount(rate, 'B/s')}, {share}s to other GPUs in one direction{over}"
+
+
 def _worked(row: Row, spec: GpuSpec) -> str:
     if np.isnan(row["flops"]) or row["flops"] == 0 or np.isnan(row["compute_frac"]):
         return ""
     why = "as its matrix pipes were busy" if str(row["flops_unit"]).startswith("matrix") else "the least"
-    untold = "" if row["unit_told"] else f" (which pipe does them is not told: taken as this, {why})"
+    untold = "" if row["unit_told"] else f" (which pipe does them is not known: taken as this, {why})"
     return (
         f"does {amount(row['flops'], 'FLOP')} a dispatch ({_origin_of_flops(row)}): "
         f"{percent(row['compute_frac'])} of the {amount(row['peak_flops'], 'FLOP/s')} {row['flops_unit']} "
@@ -183,6 +194,17 @@ _BELOW = (
 )
 
 
+def _warm(row: Row) -> str:
+    """Say why a rate beyond 60 % of the memory roof is not held against it."""
+    least, size = row["from_memory_frac"], amount(row["cache_size_bytes"], "B")
+    part = "all of it" if least <= 0 else "so much of it that memory may have moved no more than "
+    part += "" if least <= 0 else f"{percent(least)} of its peak"
+    return (
+        f"limiter unknown: its bytes are modelled, and the caches, which hold {size}, may have served {part}, "
+        "where the kernel before wrote it or the last dispatch read it; counters of device memory would tell"
+    )
+
+
 def _resident(row: Row) -> str:
     achieved = row["achieved_occupancy_frac"]
     measured = not np.isnan(achieved)
@@ -257,6 +279,7 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
         "limiter-balanced": f"at {_data_roof(row)} and {_work_roof(row)}: both at or above {line} and within "
         f"{digits(thresholds().verdict.balanced_frac.value * 100)} points of each other",
         "limiter-memory-roof": f"at {percent(row['bandwidth_frac'])} of the memory roof, at or above {line}",
+        "limiter-in-cache": _warm(row),
         "limiter-cache-roof": f"at {_data_roof(row)}, at or above {line}, and below {line} of memory's",
         "limiter-scattered-loads": f"at {_data_roof(row)}, at or above {line}: likely, as look-ups were not "
         "counted, but nearly every lane loads a sector of its own",

@@ -92,9 +92,8 @@ def _arithmetic(dispatch: Dispatch, given: tuple[Operand, ...], *, in_place: boo
 def _estimate(dispatch: Dispatch, size: float, flops: float, unit: str | None) -> Estimate:
     shapes = ", ".join(f"{list(each.dims)} {each.dtype}" for each in tensors(dispatch))
     what = "one operation an element" if flops else "no arithmetic"
-    return Estimate(
-        size, flops, unit, None, f"{dispatch.operator} of {shapes}: each read or written once, {what}"
-    )
+    moved = "written once" if dispatch.operator in _FILLS else "each read or written once"
+    return Estimate(size, flops, unit, None, f"{dispatch.operator} of {shapes}: {moved}, {what}")
 
 
 def stored(operand: Operand) -> int:
