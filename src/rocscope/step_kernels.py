@@ -166,10 +166,8 @@ def _repeating(capture: Capture, rows: pa.Table, kernels: pd.DataFrame) -> StepK
         found.period_s[each] = float(np.median(periods.lengths_s))
         found.found_by = found.found_by or f"no annotations, but {periods.found_by}"
     if not found.steps:
-        return (
-            "there are no step annotations, and the sequence of kernels that repeats may be a layer"
-            if doubtful
-            else "there are no step annotations, and no sequence of kernels that repeats"
-        )
+        which = "the sequence of kernels that repeats may be a layer"
+        which = which if doubtful else "no sequence of kernels repeats from end to end"
+        return f"there are no step annotations (vLLM's torch profiler writes them), and {which}"
     found.phase = "decode" if decode else "step"
     return found

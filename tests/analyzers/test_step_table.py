@@ -150,8 +150,9 @@ def test_a_rank_without_such_steps_is_named():
 def test_without_steps_the_reason_is_given_and_without_kernels_nothing():
     checked = run([row("mm", 0, 10)])
     assert checked.step_table is None
-    assert (
-        checked.step_table_missing == "there are no step annotations, and no sequence of kernels that repeats"
+    assert checked.step_table_missing == (
+        "there are no step annotations (vLLM's torch profiler writes them), and no sequence of kernels "
+        "repeats from end to end"
     )
     empty = run([])
     assert empty.step_table is None and empty.step_table_missing is None
