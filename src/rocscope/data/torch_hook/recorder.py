@@ -122,7 +122,7 @@ class Recorder:
             atexit.register(self.finish)
             multiprocessing.util.Finalize(None, self.finish, exitpriority=1000)  # its children know no atexit
             if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, self._terminated)
+                self._catch_termination()
             if self.window_s < threading.TIMEOUT_MAX:
                 self._later(self.window_s, self._window_over)
 
@@ -131,10 +131,31 @@ class Recorder:
             _say(f"the window of {self.window_s:g} s ({WINDOW}) is over, the program goes on unrecorded")
             self.finish()
 
+    def _catch_termination(self) -> None:
+        """Write before SIGTERM ends the program; its forked children end by it as ever.
+
+        A fork forgets what was caught in its midst, so the signal is held off until the child's handler is
+        none of ours.
+        """
+        held = threading.local()
+
+        def hold() -> None:
+            held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+        def release() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+
+        def forget() -> None:
+            if signal.getsignal(signal.SIGTERM) == self._terminated:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            release()
+
+        signal.signal(signal.SIGTERM, self._terminated)
+        os.register_at_fork(before=hold, after_in_parent=release, after_in_child=forget)
+
     def _terminated(self, number: int, frame: object) -> None:
         """Write, then end as the signal would have ended the program."""
-        if os.getpid() == self.pid:
-            self.finish()
+        self.finish()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

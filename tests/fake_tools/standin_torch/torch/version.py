@@ -1,0 +1,4 @@
+import os
+
+cuda = None
+hip = "7.0" if os.environ.get("STANDIN_GPU") else None
