@@ -115,3 +115,28 @@ def test_no_product_does_more_a_byte_than_its_limit(m: int, n: int, k: int, bits
     assert found and found.intensity_limit
     size = packed_gemm_bytes(rows * count, n, k, bits, groups=-(-k // 128))
     assert 2 * rows * count * n * k / size <= found.intensity_limit
+
+
+LLAMA = "void mul_mat_vec_q<(ggml_type){}, {}, false, false>(void const*, void const*, int const*)"
+VLLM = "void mul_mat_vec_q<__half, 32, 4, block_q4_0, 2, &vec_dot_q4_0_q8_1>(void const*)"
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "limit"),
+    [
+        (LLAMA.format(12, 1), (8192, 1, 1), 16 / 4.5),  # q4_K
+        (LLAMA.format(14, 4), (8192, 1, 1), 4 * 16 / 6.5625),
+        (LLAMA.format(8, 1), (8192, 1, 1), 16 / 8.5),
+        (LLAMA.format(12, 1), (8192, 4, 1), None),  # a matrix for several channels
+        (LLAMA.format(12, 1), (8192, 1, 4), None),
+        (LLAMA.format(12, 1), None, None),  # as in rocprof v1, where only products are known
+        (LLAMA.format(99, 1), (8192, 1, 1), None),
+        (VLLM, (4096, 1, 1), 16 / 4.5),
+        (VLLM, (4096, 5, 1), 5 * 16 / 4.5),
+        (VLLM.replace("q4_0, 2", "tq9, 2"), (4096, 1, 1), None),
+        ("void mul_mat_q<(ggml_type)12, 64, false>(char const*)", (8, 1, 1), None),
+    ],
+)
+def test_packed_blocks_limit_the_intensity(name: str, groups: Any, limit: float | None):
+    found = estimate(name, groups, threads=32)
+    assert (found and found.intensity_limit) == (limit and pytest.approx(limit))
