@@ -1,6 +1,8 @@
 """One step by family, ranks side by side: figures worked out by hand, then the recordings."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rocscope
 from rocscope.analyzers import ranks
@@ -83,6 +85,33 @@ def test_a_family_that_one_rank_lacks_took_no_time_there():
     sampling = table.families[-1]
     assert sampling.family == "sampling" and sampling.time_s == pytest.approx([0.1e-6, 0.0])
     assert sampling.calls == [1, 0] and sampling.spread_frac == 1
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(sorted(FAMILIES)), st.integers(1, 900)), min_size=1, max_size=5),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_means_shares_and_spreads_add_up(sides):
+    parts = [steps(gpu, kernels, count=2) for gpu, kernels in enumerate(sides)]
+    rows, spans = ([each for part in parts for each in part[i]] for i in (0, 1))
+    table = run(rows, spans, ranks=len(sides)).step_table
+    whole = [sum(duration for _, duration in kernels) * 1e-9 for kernels in sides]
+    assert [each.kernel_s for each in table.ranks] == pytest.approx(whole)
+    assert [each.calls for each in table.ranks] == [len(kernels) for kernels in sides]
+    assert table.mean_s == pytest.approx(sum(whole) / len(whole))
+    assert sum(each.mean_s for each in table.families) == pytest.approx(table.mean_s)
+    assert sum(each.time_frac for each in table.families) == pytest.approx(1)
+    for at, rank in enumerate(table.ranks):
+        assert sum(each.time_s[at] for each in table.families) == pytest.approx(rank.kernel_s)
+    spreads = [table.spread_frac, *(each.spread_frac for each in table.families)]
+    assert all(each is None if len(sides) == 1 else 0 <= each <= 1 for each in spreads)
+    assert [each.mean_s for each in table.families] == sorted(
+        (f.mean_s for f in table.families), reverse=True
+    )
 
 
 def notes_rank(gpu):
