@@ -98,6 +98,18 @@ def one(tmp_path, **more):
             {"l2_bytes": 4.8e8, "global_load_requests": 7.2e5, "global_load_sectors": 1.2e7},
             ("latency", "medium"),
         ),
+        (  # lanes that read half a sector each, and its other half from the L1
+            {
+                "l2_bytes": 4.8e8,
+                "global_load_requests": 4e5,
+                "global_load_sectors": 1.2e7,
+                "l1_hit_frac": 0.5,
+            },
+            ("latency", "medium"),
+        ),
+        # FLOPs of an operation in the row of a kernel whose matrix pipes do them: 3e14 a second are no vector pipe's
+        ({"flops": 3e10, "flops_unit": "vector_fp16", "mfma_busy_frac": 0.5}, ("latency", "medium")),
+        ({"flops": 3e10, "flops_unit": "vector_fp16"}, ("unknown", "low")),
     ],
 )
 def test_each_label_is_as_sure_as_its_counters_allow(tmp_path, more, expected):

@@ -99,9 +99,13 @@ def _caches(frame: pd.DataFrame, study: Study) -> None:
 
 
 def scattered(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return where loads read so many sectors a request that most lanes have one of their own."""
+    """Return where loads ask the L2 for so many sectors a request that most lanes have one of their own.
+
+    Lanes that read half a sector each find the other half in the L1: those are not scattered.
+    """
     most = thresholds().verdict.scattered_sectors.value * frame["global_load_requests"]
-    found: NDArray[np.bool_] = (frame["global_load_sectors"] > most).to_numpy(bool)
+    asked = frame["global_load_sectors"] * (1 - frame["l1_hit_frac"].fillna(0.0))
+    found: NDArray[np.bool_] = (asked > most).to_numpy(bool)
     return found
 
 

@@ -42,6 +42,20 @@ def measured_first(frame: pd.DataFrame) -> None:
     frame["unit_told"] = (~nameless).to_numpy(bool)
 
 
+def doubt_unit(frame: pd.DataFrame) -> None:
+    """Take given FLOPs that vector pipes cannot do as those of the matrix pipes, where these were busy.
+
+    A table often has the FLOPs and the unit of an operation in the row of each kernel that it launches.
+    """
+    lines = thresholds().verdict
+    most = frame["peak_flops"] * lines.above_ceiling_frac.value
+    rate = frame["flops_measured"] / frame["mean_ns"].where(frame["mean_ns"] > 0) * 1e9
+    vector = ~frame["flops_unit"].astype(str).str.startswith("matrix")
+    wrong = vector & (rate > most) & (frame["mfma_busy_frac"] >= lines.matrix_busy_frac.value)
+    frame["flops_unit"] = frame["flops_unit"].mask(wrong, "matrix_fp16").astype(object)
+    frame["unit_told"] = (frame["unit_told"] & ~wrong).to_numpy(bool)
+
+
 def _put(frame: pd.DataFrame, name: str, value: pd.Series, where: pd.Series, source: NDArray[Any]) -> None:
     rows = where.to_numpy(bool)
     frame[name] = frame[name].where(~rows, value)

@@ -63,6 +63,8 @@ class Roofline:
         frame["over_the_link"] = linked.to_numpy(bool)
         bounds.measured_first(frame)
         _ceilings(frame, study.specs)
+        bounds.doubt_unit(frame)
+        _ceilings(frame, study.specs)
         mean = frame["mean_ns"].where(frame["mean_ns"] > 0)  # shorter than the clock's tick: no rate
         rate = frame["bytes"] / mean * 1e9
         memory = (rate / frame["peak_bandwidth"]).where(~linked)
