@@ -13,7 +13,7 @@ from rocscope.capture import Capture
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.config import AnalyzeOptions
 from rocscope.errors import InputError
-from rocscope.selection import select
+from rocscope.selection import select, stepped
 
 
 def build(
@@ -186,6 +186,15 @@ def test_what_the_gpu_did_comes_before_what_the_host_launched() -> None:
     assert starts(select(capture, AnalyzeOptions(steps=(1, 2)))) == [145, 192]
     plain = build({0: [110]}, outer).build()
     assert starts(select(plain, AnalyzeOptions(steps=(0, 1)))) == [110]
+
+
+def test_the_window_of_the_steps_leaves_set_up_out() -> None:
+    capture = build({0: [0, 110, 9999]}, STEPS).build()
+    assert stepped(capture) == (0, 350)
+    gpu = [(0, "gpu_annotation", name, start + 40, end + 40) for _, _, name, start, end in STEPS]
+    assert stepped(build({0: [0]}, [*STEPS, *gpu]).build()) == (40, 390)  # what the GPU did comes first
+    assert stepped(build({0: [0]}, STEPS[:2]).build()) is None  # two steps may be anything
+    assert stepped(build({0: [0]}, []).build()) is None
 
 
 def test_no_steps() -> None:

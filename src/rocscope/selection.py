@@ -15,6 +15,7 @@ from rocscope.errors import InputError
 _STEPS: Final = tuple(  # vLLM's own before the PyTorch profiler's, what the GPU did before its launch
     (prefix, kind) for prefix in ("execute_", "ProfilerStep#") for kind in ("gpu_annotation", "annotation")
 )
+_FEWEST_STEPS: Final = 3
 _Mask: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
@@ -37,6 +38,22 @@ def select(capture: Capture, options: AnalyzeOptions) -> Capture:
     if options.steps is not None:
         capture = _by_step(capture, *options.steps)
     return capture
+
+
+def stepped(capture: Capture) -> tuple[int, int] | None:
+    """Return the window from the first annotated step to the end of the last, ns; ``None`` below three.
+
+    A program that annotates its steps tells them from its set-up, which no user waits for.
+    """
+    spans = capture.spans
+    for prefix, kind in _STEPS:
+        wanted = pc.and_(
+            pc.equal(spans["kind"], kind), pc.starts_with(spans["name"].cast(pa.string()), prefix)
+        )
+        found = spans.filter(wanted)
+        if len(found) >= _FEWEST_STEPS:
+            return pc.min(found["start_ns"]).as_py(), pc.max(found["end_ns"]).as_py()
+    return None
 
 
 def _by_rank(capture: Capture, ranks: tuple[int, ...]) -> Capture:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from rocscope import log_lines, tables
+from rocscope import log_lines, selection, tables
 from rocscope.capture import Capture, Clock, Manifest
 from rocscope.collectors import environment, server_log
 from rocscope.collectors.live_outcome import ENDED_BY_US, Outcome, Progress, Recorded
@@ -35,7 +35,7 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
         say(message)
     for note in run.notes:
         capture.notice("launch", note)
-    _describe(outcome, manifest)
+    _describe(outcome, manifest, options)
     _synchronise(outcome, capture)
     if lost:
         manifest.partial = True
@@ -47,7 +47,7 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
     logs = sorted(path for path in (options.out / "logs").iterdir() if path.stat().st_size)
     if run.backend.name != "replay":
         manifest.log_lines = log_lines.total(manifest.log_lines, server_log.count_files(logs))
-    return Recorded(capture, _exit_code(outcome, lost), options.out, logs, lost)
+    return Recorded(capture, _exit_code(outcome, lost), options.out, logs, lost, outcome.interrupted)
 
 
 def _exit_code(outcome: Outcome, lost: list[str]) -> int:
@@ -114,7 +114,7 @@ def _empty(profiler: str) -> Capture:
     return Capture(Manifest(profiler=profiler))
 
 
-def _describe(outcome: Outcome, manifest: Manifest) -> None:
+def _describe(outcome: Outcome, manifest: Manifest, options: ProfileOptions) -> None:
     """Say what was run, where and when. Tokens are never kept."""
     run = outcome.run
     ending = outcome.ending
@@ -129,6 +129,9 @@ def _describe(outcome: Outcome, manifest: Manifest) -> None:
     if server is not None and run.backend.name != "replay":
         manifest.model = manifest.model or vllm.model_config(server.model)
         manifest.model_tp = manifest.model_tp or server.tensor_parallel
+    if options.model is not None:  # what the user named is kept, so that the capture needs no second file
+        manifest.model = vllm.model_config(str(options.model)) or manifest.model
+        manifest.model_tp = options.tp or manifest.model_tp
 
 
 def _synchronise(outcome: Outcome, capture: Capture) -> None:
@@ -161,6 +164,14 @@ def _synchronise(outcome: Outcome, capture: Capture) -> None:
         manifest.clock = Clock(domain="boottime", wall_offset_ns=outcome.offsets.to["realtime"])
     if outcome.window_ns is not None and shift is not None and outcome.run.backend.name != "replay":
         manifest.window_ns = (outcome.window_ns[0] + shift, outcome.window_ns[1] + shift)
+    elif (
+        outcome.run.request.server is None
+        and outcome.run.backend.name != "replay"
+        and (window := selection.stepped(capture))
+    ):
+        manifest.window_ns = window
+        text = "the program annotates its steps: from the first to the last of them is what is analysed"
+        capture.notice("steps-annotated", text)
     added = [_samples(sampler.readings.columns(), shift or 0) for sampler in outcome.samplers]
     if added:
         before = [capture.samples] if len(capture.samples) else []

@@ -159,11 +159,12 @@ def release(version: str | None) -> tuple[int, int] | None:
 
 
 def model_config(model: str | None) -> dict[str, object] | None:
-    """Read the ``config.json`` of a model that lies in a local folder."""
+    """Read the ``config.json`` of a model that lies in a local folder, or that file itself."""
     if not model:
         return None
+    place = Path(model)
     try:
-        raw = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        raw = json.loads((place / "config.json" if place.is_dir() else place).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return raw if isinstance(raw, dict) else None
