@@ -30,6 +30,7 @@ class Verdict(_Data):
     scattered_sectors: Figure  # 32-byte sectors a request of a wave, beyond which lanes share none
     lookup_sectors: Figure  # that the L2 can return in the time of one look-up
     load_passes: Figure  # of the load-store unit for the widest access of a wave
+    operand_passes: Figure  # of shared memory for the operands of a matrix instruction, to its own time
     half_rate_cycles: Figure  # that an instruction keeps a pipe of half the lanes busy
     ramp_factor: Figure  # times the shortest kernel: the most that launch, ramp and drain are taken to last
     low_occupancy_frac: Figure  # below it too few waves are resident to hide memory latency

@@ -107,7 +107,7 @@ def one(tmp_path, **more):
             },
             ("latency", "medium"),
         ),
-        # FLOPs of an operation in the row of a kernel whose matrix pipes do them: 3e14 a second are no vector pipe's
+        # more FLOPs than vector pipes can do, while the matrix pipes were busy: those did them
         ({"flops": 3e10, "flops_unit": "vector_fp16", "mfma_busy_frac": 0.5}, ("latency", "medium")),
         ({"flops": 3e10, "flops_unit": "vector_fp16"}, ("unknown", "low")),
     ],

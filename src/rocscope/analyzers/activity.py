@@ -64,6 +64,9 @@ class Activity:
         # in several passes; but no pipe of a CU without a workgroup is ever busy, counted or not
         slots = per_gpu(frame, specs, lambda spec: spec.simds_per_cu) * lines.load_passes.value
         worst = np.fmin(np.minimum(issue * slots, 1.0) * high, np.where(high < 1, high, np.nan))
+        # matrix instructions may read their operands from shared memory without a slot for each
+        operands = np.minimum(matrix * lines.operand_passes.value, 1.0) * high
+        worst = np.where(np.isnan(worst), worst, np.fmax(worst, operands))
         frame["pipe_high_frac"] = np.where(np.isnan(valu), worst, seen)
 
 
