@@ -78,7 +78,6 @@ def test_a_wrong_header_is_an_error_that_lists_the_columns(tmp_path, text, said)
         ("read_bytes", "-1", "is below 0"),
         ("read_bytes", "inf", "is not a number"),
         ("read_bytes", "1e30", "larger than anything"),
-        ("issue_active_frac", "38.2", "divide percentages by 100"),
         ("l2_hit_frac", "1.11", "more than the whole"),
         ("grid_x", "0", "at least 1"),
         ("vgprs", "7.5", "whole number"),
@@ -93,6 +92,50 @@ def test_a_bad_cell_is_named_and_the_rest_of_its_row_used(tmp_path, column, cell
     assert "table.csv, line 3" in message and column in message and said in message
     assert made.dispatches.num_rows == 2
     assert made.counters["counter"].to_pylist() == ["waves_per_cu"] * 2
+
+
+@pytest.mark.parametrize("cell", ["38.2", "1.5", "0.9%"])
+def test_percentages_are_refused_as_small_ones_look_like_shares(tmp_path, cell):
+    with pytest.raises(InputError) as error:
+        load(tmp_path, f"kernel,duration_ns,issue_active_frac\nk,1,0.9\nk,1,{cell}\n")
+    assert "table.csv, line 3: column issue_active_frac" in error.value.message
+    assert repr(cell) in error.value.message and "fractions" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("kernel;duration_ns\nk;1\n", "separate columns with commas; the columns"),
+        ("kernel\tduration_ns\nk\t1\n", "separate columns with commas; the columns"),
+        (",kernel,duration_ns\n0,k,1\n", "leave out the column without a name"),
+    ],
+)
+def test_a_header_of_another_kind_is_recognised(tmp_path, text, hint):
+    with pytest.raises(InputError) as error:
+        load(tmp_path, text)
+    assert hint in error.value.hint and "issue_active_frac" in error.value.hint
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes("kernel,duration_ns\nk,1\n".encode("utf-16"))
+    with pytest.raises(InputError, match="UTF-16"):
+        table.load(path)
+
+
+def test_more_rows_than_labels_can_be_kept_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_MOST_ROWS", 3)
+    assert load(tmp_path, "kernel,duration_ns\n" + "k,1\n" * 3).dispatches.num_rows == 3
+    with pytest.raises(InputError, match="line 5: more than 3 rows"):
+        load(tmp_path, "kernel,duration_ns\n" + "k,1\n" * 4)
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r"])
+def test_line_ends_and_line_ends_in_names_are_read(tmp_path, ends):
+    made = load(tmp_path, ends.join(["\ufeffcase,kernel,duration_ns", 'a,"f\ng",5', "b,h,x", "c,i,6"]))
+    assert made.dispatches["kernel"].to_pylist() == ["f\ng", "i"]
+    assert made.dispatches["case"].to_pylist() == ["a", "c"]
+    assert "column duration_ns: 'x'" in notices(made)[0]
 
 
 def test_a_share_just_above_one_is_one(tmp_path):

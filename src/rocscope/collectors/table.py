@@ -5,6 +5,7 @@ The columns are those of :data:`COLUMNS`. Times, bytes and counts are of one dis
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -51,7 +52,8 @@ _WHOLE: Final = frozenset({"dispatches", *_SHAPE, *_RESOURCES})
 _AT_LEAST_ONE: Final = frozenset({"duration_ns", "dispatches", *_SHAPE, "workgroups", "wavefronts"})
 _MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _ABOVE_ONE: Final = 1.05  # of a share: counters of several passes disagree by so much
-_NOT_A_SHARE: Final = 2.0  # nothing but a percentage is this much above one
+_A_PERCENTAGE: Final = 1.5  # nothing else is this much above one
+_MOST_ROWS: Final = 100_000  # of labels with their evidence, about 3 GB
 _MOST_BYTES: Final = 1 << 28
 _MOST_SHOWN: Final = 20
 _LARGEST: Final = 1 << 31  # of a grid side or a register count
@@ -99,6 +101,8 @@ def _text(path: Path) -> tuple[str, bytes]:
         raise InputError(f"{path}: {error.strerror or error}", "check its permissions") from error
     if not content.strip():
         raise EmptyInput(f"{path}: the file is empty", f"its columns may be {', '.join(COLUMNS)}")
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise InputError(f"{path}: UTF-16 text", "save it as UTF-8")
     return content.decode("utf-8-sig", "replace"), content
 
 
@@ -119,6 +123,12 @@ class _Table:
             names = self._header(next(rows, []))
             for row in rows:
                 if any(cell.strip() for cell in row):
+                    if len(self._columns["kernel"]) >= _MOST_ROWS:
+                        raise InputError(
+                            f"{self._path}, line {rows.line_num}: more than {_MOST_ROWS} rows",
+                            "a table has a row a kernel and launch shape: put those that are alike into one "
+                            "with their number as dispatches, or split the table",
+                        )
                     self._row(names, row, rows.line_num)
         except csv.Error as error:
             raise InputError(
@@ -133,6 +143,7 @@ class _Table:
         allowed = f"the columns of a table are {', '.join(COLUMNS)}"
         unknown = [name for name in names if name not in COLUMNS]
         if unknown:
+            allowed = _also(cells) + allowed
             raise InputError(
                 f"{self._path}, line 1: no column of a table is called {', '.join(map(repr, unknown))}",
                 allowed,
@@ -171,6 +182,12 @@ class _Table:
             value = float(cell)
         except ValueError:
             value = math.nan
+        if name.endswith("_frac") and (cell.endswith("%") or _A_PERCENTAGE <= value < math.inf):
+            raise InputError(
+                f"{self._path}, line {line}: column {name}: {cell[:40]!r} is a percentage",
+                "shares are fractions, 0 to 1: divide the whole column by 100, as small percentages in it "
+                "cannot be told from shares",
+            )
         fault = _fault(name, value)
         if fault:
             self._note(line, f"column {name}: {cell[:40]!r} {fault}")
@@ -237,6 +254,15 @@ class _Table:
             )
 
 
+def _also(cells: list[str]) -> str:
+    """Say what a header looks like that is none."""
+    if len(cells) == 1 and any(each in cells[0] for each in ";\t|"):
+        return "separate columns with commas; "
+    if "" in (cell.strip() for cell in cells):
+        return "leave out the column without a name (an index, or a comma at the end); "
+    return ""
+
+
 def _fault(name: str, value: float) -> str:
     """Say what is wrong with a number, ``""`` where nothing is."""
     share = name.endswith("_frac")
@@ -246,7 +272,6 @@ def _fault(name: str, value: float) -> str:
         (name in _AT_LEAST_ONE and value < 1, "is too small: it has to be at least 1"),
         (name in _WHOLE and value > _LARGEST, "is more than a launch can have"),
         (name in _WHOLE and value % 1 != 0, "is not a whole number"),
-        (share and value > _NOT_A_SHARE, "is no share: divide percentages by 100"),
         (share and value > _ABOVE_ONE, "is more than the whole, so it cannot be right"),
         (value > _HUGE, "is larger than anything a kernel does"),
     )
