@@ -66,6 +66,15 @@ def test_skinny_products_by_their_operator(name: str, operator: str, unit: str) 
     )  # the name: one row
 
 
+def test_who_told_the_rows_is_said() -> None:
+    each = dispatch("void LLGemm1_kernel<__half, 4>(int)", layer=Linear("lm_head", 151936, 4096))
+    found = gemm.MODEL.estimate(each, served())
+    assert found and found.source.startswith("M=1 by the kernel's name, N=151936")
+    blas = dispatch("nvjet_sm90_hsh_64x8_64x16_4x1_v_bz_TNT", layer=Linear("o_proj", 4096, 4096), layer_m=2)
+    found = gemm.MODEL.estimate(blas, served())
+    assert found and found.source.startswith("M=2 by the step's other launches, N=4096")
+
+
 # ---------------------------------------------------------------------------- act-order over several ranks
 def test_rows_split_over_ranks_keep_all_scales_with_act_order() -> None:
     """vLLM keeps the scales of all of K on each rank, as any group may be asked for, and leaves exllama."""

@@ -98,7 +98,8 @@ def _placed(dispatch: Dispatch, served: ServedModel | None, layer: Linear, name:
     if dtype not in ("fp16", "bf16") or m is None or dispatch.layer_m not in (None, m):
         return None
     n, k = layer.n, layer.k
-    how = f"M={m} by the step's other launches, N={n}, K={k} ({by_place(layer)})"
+    told = "by the kernel's name" if skinny.rows_of(dispatch) else "by the step's other launches"
+    how = f"M={m} {told}, N={n}, K={k} ({by_place(layer)})"
     if _ADDS_UP.search(name):
         if parts == 1:
             return None
