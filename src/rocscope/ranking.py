@@ -145,15 +145,14 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
     gpu = max(gains, key=lambda each: gains[each].mid_frac)
     rows, whole = rows[rows["gpu"] == gpu], whole[whole["gpu"] == gpu]
     rows = rows.sort_values("headroom_ns", ascending=False, kind="stable")
-    exposed = rows["exposed_ns"].fillna(rows["time_ns"])
-    limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
+    bound, limiter = _verdict(rows)
     time_frac = float(whole["exposed_ns"].fillna(whole["time_ns"]).sum() / window)
     headroom = float(rows["headroom_ns"].sum())
-    advice, confirm_by = advise(family, limiter, kernel)
+    advice, confirm_by = advise(family, limiter, kernel, bound)
     return Target(
         rank=0,
         id=identifier("kernel", kernel, family),
-        problem=_problem(kernel, limiter, rows, exposed, time_frac),
+        problem=_problem(kernel, bound, limiter, len(rows), time_frac),
         scope="kernel",
         family=family,
         kernel=kernel,
@@ -220,27 +219,32 @@ def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
         power = rows["limiter"].map(lambda limiter, level=level: getattr(_shares(limiter), level))
         totals[level] = float((exposed * (1 - ratio**power)).sum() / window)
     now = float((rows["roof_ns"] * exposed / rows["mean_ns"]).sum() / max(exposed.sum(), 1.0))
-    limiter = str(rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax())
+    _, limiter = _verdict(rows)
     shares = _shares(limiter)
     ceiling = "achievable" if (rows["roof_basis"] == "achievable").all() else "datasheet"
     held = f"on average at {percent(now)} of the roofline at {ceiling} ceilings"
     if (rows["roof_basis"] == _SPREAD).all():
-        held = f"in {percent(now)} of which the same work would be done if all compute units had a part of it"
+        held = f"and the same work spread over all compute units would take {percent(now)} of that"
     basis = (
         f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel{where}, {held}; "
-        f"all of that headroom would be "
-        f"{percent(headroom / window)}, but changes to {limiter}-limited kernels close about "
-        f"{percent(shares.low)} to {percent(shares.high)} of the way in factors, {percent(shares.mid)} in "
-        f"the middle ({shares.source})"
+        f"all of that headroom would be {percent(headroom / window)}, but changes to {limiter}-limited "
+        f"kernels close about {percent(shares.low)} to {percent(shares.high)} of the way on a logarithmic scale, "
+        f"{percent(shares.mid)} in the middle ({shares.source})"
     )
     return Gain(low_frac=totals["low"], mid_frac=totals["mid"], high_frac=totals["high"], basis=basis)
 
 
-def _problem(kernel: str, limiter: str, rows: pd.DataFrame, exposed: pd.Series, time_frac: float) -> str:
-    bound = str(rows.assign(weight=exposed).groupby("bound")["weight"].sum().sort_index().idxmax())
-    shapes = f"{len(rows)} launch shapes" if len(rows) > 1 else "one launch shape"
+def _verdict(rows: pd.DataFrame) -> tuple[str, str]:
+    """Return bound and limiter, both of the shapes that have most headroom together."""
+    limiter = rows.groupby("limiter")["headroom_ns"].sum().sort_index().idxmax()
+    same = rows[rows["limiter"] == limiter]
+    return str(same.groupby("bound")["headroom_ns"].sum().sort_index().idxmax()), str(limiter)
+
+
+def _problem(kernel: str, bound: str, limiter: str, shapes: int, time_frac: float) -> str:
+    counted = f"{shapes} launch shapes" if shapes > 1 else "one launch shape"
     return (
-        f"{kernel} takes {percent(time_frac)} of the window ({shapes}): {bound} bound, limited by {limiter}"
+        f"{kernel} takes {percent(time_frac)} of the window ({counted}): {bound} bound, limited by {limiter}"
     )
 
 

@@ -79,7 +79,7 @@ def _fire(rule: Rule, study: Study, rows: pd.DataFrame, facts: dict[str, Any]) -
     study.targets.append(
         Target(
             rank=0,
-            id=ranking.identifier("rule", rule.id, "" if rule.scope == "configuration" else first["kernel"]),
+            id=ranking.identifier("rule", rule.id, first["kernel"] if rule.scope == "kernel" else ""),
             problem=message,
             scope=rule.scope,
             family=first["family"] if about_kernels else None,
