@@ -21,7 +21,10 @@ LITTLE = {"bytes": 1e6, "flops": 1e6}  # a tenth of the memory roof, a hundredth
     [
         ({"bytes": 7e6, "flops": 1e7}, {}, "memory-bandwidth", "limiter-memory-roof"),
         ({"bytes": 1e6, "flops": 8e7}, {}, "compute", "limiter-compute-roof"),
-        ({"bytes": 6.2e6, "flops": 6.8e7}, {}, "balanced", "limiter-balanced"),
+        ({"bytes": 6.2e7, "flops": 6.8e8}, {"mean": 100_000}, "balanced", "limiter-balanced"),
+        ({"bytes": 6.2e6, "flops": 6.8e7}, {}, "compute", "limiter-compute-roof"),  # 1 MB of it in the L2
+        ({"bytes": 8e5, "flops": 1e6}, {"mean": 1_000}, "unknown", "limiter-in-cache"),
+        ({"bytes": 6.5e6, "flops": 1e7}, {}, "unknown", "limiter-in-cache"),  # 55 % from memory for certain
         ({"bytes": 6.2e6, "flops": 9e7}, {}, "compute", "limiter-compute-roof"),
         ({"bytes": 9e6, "flops": 6.2e7}, {}, "memory-bandwidth", "limiter-memory-roof"),
         (LITTLE, {}, "latency", "limiter-below-all-roofs"),
@@ -48,9 +51,10 @@ def test_the_first_rule_that_holds_decides(model, more, expected, rule):
 def test_confidence():
     assert label(LITTLE)["confidence"] == "medium"
     assert label({"bytes": 7e6, "flops": 1e7})["confidence"] == "high"  # minima, and seven times the L2
-    assert label({"bytes": 7e5, "flops": 0.0}, mean=1_000)["confidence"] == "medium"  # may sit in the L2
+    assert label({"bytes": 1.9e6, "flops": 0.0}, mean=1_950)["limiter"] == "unknown"  # may sit in the L2
     behind = SPEC.model_copy(update={"memory_side_cache_bytes": 8_000_000})
-    assert label({"bytes": 7e6, "flops": 1e7}, spec=behind)["confidence"] == "medium"  # may sit there
+    assert label({"bytes": 7e6, "flops": 1e7}, spec=behind)["limiter"] == "unknown"  # may sit there
+    assert label({"bytes": 1.7e7, "flops": 1e7}, mean=2e4, spec=behind)["limiter"] == "unknown"
     assert label({"bytes": 5.9e6, "flops": 1e7})["confidence"] == "low"  # near the line
     assert label({"bytes": 1e6, "flops": 9e6})["confidence"] == "low"  # near the ridge
     assert label({"bytes": 1e6})["confidence"] == "low"

@@ -50,8 +50,9 @@ def _moved(row: Row, spec: GpuSpec) -> str:
         return f"{text} [roofline-memory]"
     rate = amount(row["achieved_bandwidth_bytes_per_s"], "B/s")
     peak = amount(row["peak_bandwidth"], "B/s")
+    warm = ", were all of it from memory" if row["limiter_rule"] == "limiter-in-cache" else ""
     return (
-        f"{text}: {rate}, {percent(row['bandwidth_frac'])} of the {peak} of the {spec.name} datasheet "
+        f"{text}: {rate}, {percent(row['bandwidth_frac'])} of the {peak} of the {spec.name} datasheet{warm} "
         "[roofline-memory]"
     )
 
@@ -200,7 +201,7 @@ def _warm(row: Row) -> str:
     part = "all of it" if least <= 0 else "so much of it that memory may have moved no more than "
     part += "" if least <= 0 else f"{percent(least)} of its peak"
     return (
-        f"limiter unknown: its bytes are modelled, and the caches, which hold {size}, may have served {part}, "
+        f"limiter unknown: its bytes are modelled, and the caches, which hold {size}, may have served {part} "
         "where the kernel before wrote it or the last dispatch read it; counters of device memory would tell"
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rocscope.analyzers import evidence
+from rocscope.analyzers import evidence, residency
 from rocscope.analyzers.activity import l2_peak, per_gpu
 from rocscope.hardware import GpuSpec
 from rocscope.study import Study
@@ -50,6 +50,8 @@ class Limiter:
         "cache_frac",  # of the nearer cache roof, if counted
         "work_frac",  # of the nearest arithmetic roof: FLOPs, matrix pipes or issue slots
         "nearest_frac",  # of the nearest roof of all
+        "from_memory_frac",  # of the memory roof at least: modelled bytes may come from a cache
+        "cache_size_bytes",  # of all caches before memory
     )
 
     def run(self, study: Study) -> None:
@@ -58,6 +60,8 @@ class Limiter:
         memory, cache, compute = _shares(frame)
         frame["cache_frac"], frame["work_frac"] = cache, compute
         frame["nearest_frac"] = np.fmax(np.fmax(memory, cache), compute)
+        frame["from_memory_frac"] = residency.from_memory_frac(frame, study)
+        frame["cache_size_bytes"] = residency.sizes(frame, study)
         names, rules = _decide(frame, study.specs)
         frame["limiter"], frame["limiter_rule"] = names, rules
         frame["confidence"] = _confidence(frame, study)
@@ -115,9 +119,14 @@ def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any,
     led = high_data & ~(high_compute & (compute > data))
     seen = np.fmax(frame["l2_frac"].to_numpy(float), frame["l1_frac"].to_numpy(float))
     likely = (cache >= roof) & ~(seen >= roof)  # by look-ups alone
+    # modelled bytes that a cache may have served are no share of the memory roof
+    warm = high_data & (memory >= roof) & ~(frame["from_memory_frac"].to_numpy(float) >= roof)
+    warm &= ~(cache >= roof)
     choices = [
         (link, "communication", "limiter-link"),
         (flagged, "unknown", "limiter-withheld"),
+        (warm & high_compute, "compute", "limiter-compute-roof"),
+        (warm, "unknown", "limiter-in-cache"),
         (near, "balanced", "limiter-balanced"),
         (led & (memory >= roof), "memory-bandwidth", "limiter-memory-roof"),
         (led & likely, "cache-bandwidth", "limiter-scattered-loads"),
