@@ -142,7 +142,7 @@ def test_torch_in_a_program_comes_by_the_environment_alone(tools: Path) -> None:
     assert rest == ["/mine", "/yours"]
     assert run.added["ROCSCOPE_TORCH_FOLDER"] == str(tools.parent / "out/raw/torch")
     assert run.added["ROCSCOPE_TORCH_WINDOW_S"] == "5"
-    assert plan(tools, "true", profiler="torch").added["ROCSCOPE_TORCH_WINDOW_S"] == "30"
+    assert plan(tools, "true", profiler="torch").added["ROCSCOPE_TORCH_WINDOW_S"] == "120"
 
 
 def test_torch_in_a_server_brings_no_second_profiler(tools: Path) -> None:

@@ -35,8 +35,9 @@ RPC_VARIABLE: Final = "VLLM_RPC_TIMEOUT"
 RPC_VARIABLE_UNTIL: Final = (0, 32)  # gone from envs.py there; before, stop_profile needs it raised
 HOOK: Final = Path(rocscope.data.__file__).parent / "torch_hook"
 FOLDER_VARIABLE: Final = "ROCSCOPE_TORCH_FOLDER"
+DELAY_VARIABLE: Final = "ROCSCOPE_TORCH_DELAY_S"
 WINDOW_VARIABLE: Final = "ROCSCOPE_TORCH_WINDOW_S"
-WINDOW_S: Final = "30"  # some gigabytes of events at the rate of small kernels
+WINDOW_S: Final = "120"  # a model is loaded and compiled by then; events of so long still fit in memory
 _MOST_REASON: Final = 400  # characters
 _OF_PROCESS: Final = re.compile(r"(\d+)\.(?:recording|failed|(?:\d+\.)?pt\.trace\.json\.gz)")
 
@@ -131,7 +132,7 @@ def _plan_program(request: Request) -> Plan:
         folders=(folder,),
         notes=(
             f"PyTorch's profiler records each process for {window} s from its first use of the GPU "
-            f"({WINDOW_VARIABLE}); it slows the program down",
+            f"({WINDOW_VARIABLE}; {DELAY_VARIABLE} begins later); it slows the program down",
         ),
     )
 

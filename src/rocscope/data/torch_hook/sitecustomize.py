@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FOLDER = "ROCSCOPE_TORCH_FOLDER"
-_SECONDS = (("ROCSCOPE_TORCH_DELAY_S", "0"), ("ROCSCOPE_TORCH_WINDOW_S", "30"))
+_SECONDS = (("ROCSCOPE_TORCH_DELAY_S", "0"), ("ROCSCOPE_TORCH_WINDOW_S", "120"))
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
