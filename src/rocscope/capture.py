@@ -39,6 +39,7 @@ class Gpu(_Record):
     gpu: int  # its index in the tables
     host: str = ""
     agent: str = ""  # as the tool names it: "Agent 4", "4", "device 0"
+    pci: str = ""  # its address, "0000:c1:00.0"
     arch: str = ""  # "gfx908", "sm_90", or "" where not recorded
     name: str = ""  # marketing name as recorded
     compute_units: int | None = None
@@ -63,6 +64,8 @@ class Pass(_Record):
     index: int
     counters: tuple[str, ...] = ()
     perturbed: bool = False  # counters were on: dispatches serialised, times not to be trusted
+    kernels: str = ""  # regular expression of the kernels recorded; "": all
+    dispatches: tuple[int, int] | None = None  # the part of them recorded; None: all
     note: str = ""
 
 

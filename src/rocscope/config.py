@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from rocscope.errors import UsageError
 
@@ -41,13 +43,42 @@ class ProfileOptions(_Options):
     duration_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # None: until the command ends
     ready_timeout_s: float = Field(default=900.0, gt=0, allow_inf_nan=False)  # of a server's health check
     shutdown_timeout_s: float = Field(default=120.0, ge=1, allow_inf_nan=False)  # from the signal to SIGKILL
+    counters: str = "none"  # none, bandwidth, standard, full, or names separated by commas
+    kernels: str = ""  # regular expression of the kernels to count; "": all
+    dispatches: tuple[int, int] | None = None  # first and last to count, as the profiler numbers them
     sample_hz: float = Field(default=2.0, ge=0, le=10)  # host samples; 0: none
+    telemetry: Literal["auto", "amdsmi", "sysfs", "nvml", "none"] = "auto"  # auto: silent without a GPU
+    telemetry_hz: float = Field(default=1.0, ge=0.1, le=10)  # each reading may wake a GPU's firmware
     load: tuple[str, ...] | None = None  # command to start once a server is ready; its end ends the profile
     gpu: str | None = None  # name in the GPU table
     model: Path | None = None  # config.json of the served model, or its folder
     tp: int | None = Field(default=None, ge=1)
     every_report: bool = True  # False: without device data, only those that need no charts
     output_to_stderr: bool = False  # the command's stdout goes to our stderr, where ours carries JSON
+
+    @field_validator("kernels", "dispatches")
+    @classmethod
+    def _counts_something(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("counters") == "none":
+            raise ValueError("this chooses what is counted: say which counters too, e.g. --counters standard")
+        return value
+
+    @field_validator("kernels")
+    @classmethod
+    def _expression(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"no regular expression ({error})") from error
+        return value
+
+
+def parse_dispatches(text: str) -> tuple[int, int]:
+    """Read ``A:B``, both given and counted from 1. Raises :class:`UsageError`."""
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"--dispatches {text}: not a range", "write for example --dispatches 10:20")
+    return int(first), int(last)
 
 
 def parse_ranks(text: str) -> tuple[int, ...]:

@@ -66,12 +66,12 @@ def profile(
     ``options``. ``progress`` is told what is being done, ``say`` what a user has to see at once (lost data,
     processes that had to be killed). Raises :class:`rocscope.errors.RocscopeError` where nothing ran.
     """
-    from rocscope.collectors import live
+    from rocscope.collectors import live_passes
 
     options = _checked(ProfileOptions, options, chosen)
     wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
     _check_before(wanted)
-    recorded = live.record(command, options, progress=progress, say=say)
+    recorded = live_passes.record(command, options, progress=progress, say=say)
     capture = recorded.capture
     _drop_unusable_model(capture, wanted)
     (progress or (lambda _: None))("analysing")
@@ -187,7 +187,7 @@ def analyze_capture(
     kernels = apply.apply(step_context.add(kernels, capture, placed), specs, served)
 
     say("analysing")
-    study = Study(capture=capture, options=options, kernels=kernels, specs=specs)
+    study = Study(capture=capture, options=options, kernels=kernels, specs=specs, placed=placed)
     if unused:
         study.warn(unused.code, unused.message)
     for index, recorded in _overridden(capture, specs):

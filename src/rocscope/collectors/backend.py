@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from rocscope.collectors.counter_input import Counting
 from rocscope.launch.ask import ask
 from rocscope.launch.tree import Seen
 from rocscope.launch.vllm import Server
@@ -50,6 +51,7 @@ class Request:
     server: Server | None = None
     server_version: str | None = None
     argument: str = ""  # after the colon of --profiler NAME:ARGUMENT
+    counting: Counting | None = None  # hardware counters of this launch; None: times alone
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Backend(Protocol):
     name: str  # as --profiler knows it
     help: str
     order: int | None  # place in the search of --profiler auto; None: only by name or as a last resort
+    counts: bool  # can take hardware counters
     injects: bool  # loads itself into the processes, so that there must be no other
     in_place: bool  # the profiler becomes the command (exec), so that signals go to its pid
 
@@ -102,6 +105,7 @@ class Base:
     """What most backends have in common."""
 
     order: int | None = None
+    counts = False
     injects = True
     in_place = True
 

@@ -31,16 +31,18 @@ def record(
     *,
     progress: Progress | None = None,
     say: Progress | None = None,
+    run: Run | None = None,
 ) -> Recorded:
     """Profile ``command`` into ``options.out`` and return what was recorded.
 
-    ``progress`` is told what is going on, ``say`` what the user has to see. Raises a
+    ``progress`` is told what is going on, ``say`` what the user has to see; ``run`` is a launch that was
+    planned already, such as one of several under counters. Raises a
     :class:`RocscopeError` where nothing was profiled; lost data is no exception but a partial capture,
     a notice ``data-lost`` and exit code 11, unless the command's own code says something already.
     """
     tell = progress or (lambda _: None)
     loud = say or (lambda _: None)
-    run = plan_run(command, options)
+    run = run or plan_run(command, options)
     check_program(run.request.command[0], run.environment)
     for note in run.notes:
         loud(note)
@@ -74,6 +76,11 @@ def _execute(run: Run, options: ProfileOptions, progress: Progress, say: Progres
                 from rocscope.collectors.host import HostSampler
 
                 outcome.samplers.append(HostSampler(target.tree, options.sample_hz))
+            if outcome.run.backend.name != "replay":  # its kernels ran on other GPUs than this machine's
+                from rocscope.collectors import telemetry
+
+                gpus = telemetry.start(options.telemetry, options.telemetry_hz, outcome.run.environment)
+                outcome.samplers += [gpus] if gpus is not None else []
             _profile(target, outcome, options, interrupts, progress)
         except RocscopeError as error:
             outcome.failure = error

@@ -32,6 +32,7 @@ class Recorded:
     folder: Path
     logs: list[Path]
     lost: list[str] = field(default_factory=list)  # GPU processes without output
+    interrupted: bool = False  # the user asked for the end
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rocscope.collectors.backend import Absent, Base, Found, Plan, Request, find_program, gpu_processes
+from rocscope.collectors.counter_input import metrics_xml, pmc_text
 from rocscope.launch.tree import Seen
 
 
@@ -15,6 +16,7 @@ class Rocprof(Base):
     name = "rocprof"
     help = "AMD's first rocprof (v1): kernel times of one process"
     order = 3
+    counts = True
     in_place = False  # a shell script: a signal to it would lose the table, which it makes at the end
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
@@ -22,21 +24,33 @@ class Rocprof(Base):
         return find_program("rocprof", environment)
 
     def plan(self, request: Request) -> Plan:
-        """Ask for timestamps and statistics, without an input file: the command runs once."""
+        """Ask for timestamps and statistics, or for one line of counters: the command runs once.
+
+        Each further line of an input file would run the command again.
+        """
         data = request.raw / "data"
         notes = ["rocprof v1 does not support several processes: kernels of child processes may be missing"]
+        what: tuple[str, ...] = ("--stats",)
+        files: dict[Path, str] = {}
+        if request.counting is not None:
+            files[request.raw / "counters.txt"] = pmc_text(request.counting)
+            what = ("-i", str(request.raw / "counters.txt"))
+            if definitions := metrics_xml(request.counting):
+                files[request.raw / "metrics.xml"] = definitions
+                what += ("-m", str(request.raw / "metrics.xml"))
         return Plan(
             command=(
                 request.found.path,
                 "--timestamp",
                 "on",
-                "--stats",
+                *what,
                 "-d",
                 str(data),
                 "-o",
                 str(request.raw / "results.csv"),
                 *request.command,
             ),
+            files=files,
             folders=(data,),
             notes=tuple(notes) if request.server else (),
         )

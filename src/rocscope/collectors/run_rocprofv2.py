@@ -17,6 +17,7 @@ from rocscope.collectors.backend import (
     find_program,
     gpu_processes,
 )
+from rocscope.collectors.counter_input import pmc_text
 from rocscope.launch.tree import Seen
 
 _FILE: Final = re.compile(r"results_(\d+)\.csv")
@@ -28,6 +29,7 @@ class Rocprofv2(Base):
     name = "rocprofv2"
     help = "AMD's rocprofv2 (ROCm 5.5 to 6.4)"
     order = 2
+    counts = True
     in_place = False
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
@@ -35,17 +37,26 @@ class Rocprofv2(Base):
         return find_program("rocprofv2", environment)
 
     def plan(self, request: Request) -> Plan:
-        """Trace kernels. There is no ``-o``: named output would be one file that all processes overwrite."""
+        """Trace kernels, or take counters.
+
+        There is no ``-o``: named output would be one file that all processes overwrite.
+        """
+        what: tuple[str, ...] = ("--kernel-trace",)
+        files: dict[Path, str] = {}
+        if request.counting is not None:
+            files[request.raw / "counters.txt"] = pmc_text(request.counting)
+            what = ("-i", str(request.raw / "counters.txt"))
         return Plan(
+            files=files,
             command=(
                 request.found.path,
-                "--kernel-trace",
+                *what,
                 "--plugin",
                 "file",
                 "-d",
                 str(request.raw),
                 *request.command,
-            )
+            ),
         )
 
     def outputs(self, request: Request) -> list[Path]:

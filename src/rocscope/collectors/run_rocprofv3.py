@@ -17,9 +17,12 @@ from rocscope.collectors.backend import (
     find_program,
     gpu_processes,
 )
+from rocscope.collectors.counter_input import Counting, definitions_yaml, groups_json
 from rocscope.launch.tree import Seen
 
 LEFTOVERS: Final = "unwritten"
+GROUPS: Final = "counter_groups.json"
+DEFINITIONS: Final = "counter_definitions.yaml"
 _FILE: Final = re.compile(r"(\d+)_([a-z_]+)\.csv")
 _LEFTOVER: Final = re.compile(r"\d+-(\d+)-.*\.dat")
 
@@ -30,6 +33,7 @@ class Rocprofv3(Base):
     name = "rocprofv3"
     help = "AMD's rocprofv3 (rocprofiler-sdk): every process of a server"
     order = 1
+    counts = True
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
         """Look for ``rocprofv3``."""
@@ -42,11 +46,14 @@ class Rocprofv3(Base):
         tells which process was killed before it wrote.
         """
         leftovers = request.raw / LEFTOVERS
+        what: tuple[str, ...] = ("--kernel-trace", "--memory-copy-trace")
+        files: dict[Path, str] = {}
+        if request.counting is not None:
+            what, files = _counting(request.counting, request)
         return Plan(
             command=(
                 request.found.path,
-                "--kernel-trace",
-                "--memory-copy-trace",
+                *what,
                 "--output-format",
                 "csv",
                 "--output-directory",
@@ -57,6 +64,7 @@ class Rocprofv3(Base):
                 *request.command,
             ),
             environment={"ROCPROF_TMPDIR": str(leftovers)},
+            files=files,
             folders=(leftovers,),
         )
 
@@ -75,13 +83,19 @@ class Rocprofv3(Base):
         return sorted(path for paths in kept for path in paths)
 
     def missing(self, request: Request, seen: Sequence[Seen]) -> list[str]:
-        """Find GPU processes without a kernel trace, and processes whose temporary files were left."""
+        """Find GPU processes without a kernel trace, and processes whose temporary files were left.
+
+        Under counters their table has to be there; where a filter was set it may rightly be empty.
+        """
         wrote = {int(match[1]) for path in self._files(request.raw) if (match := _FILE.fullmatch(path.name))}
+        table = "kernel_trace" if request.counting is None else "counter_collection"
         traced = {
             int(match[1])
             for path in self._files(request.raw)
-            if (match := _FILE.fullmatch(path.name)) and match[2] == "kernel_trace" and _has_rows(path)
+            if (match := _FILE.fullmatch(path.name)) and match[2] == table and _has_rows(path)
         }
+        if request.counting is not None and request.counting.narrowed:
+            traced |= wrote
         cut = {
             int(match[1])
             for path in (request.raw / LEFTOVERS).rglob("*.dat")
@@ -101,6 +115,26 @@ class Rocprofv3(Base):
 
     def _files(self, raw: Path) -> list[Path]:
         return [path for path in raw.rglob("*.csv") if LEFTOVERS not in path.relative_to(raw).parts]
+
+
+def _counting(counting: Counting, request: Request) -> tuple[tuple[str, ...], dict[Path, str]]:
+    """Return the flags and files for counters: by name, or by turns from an input file."""
+    flags: list[str] = []
+    files: dict[Path, str] = {}
+    if len(counting.passes) > 1:
+        files[request.raw / GROUPS] = groups_json(counting)
+        flags += ["--input", str(request.raw / GROUPS)]
+    else:
+        flags += ["--pmc", *counting.passes[0].counters]
+    if counting.defined:
+        text = definitions_yaml(counting, "rocprofv3", request.found.version)
+        files[request.raw / DEFINITIONS] = text
+        flags += ["--extra-counters", str(request.raw / DEFINITIONS)]
+    if counting.kernels:
+        flags += ["--kernel-include-regex", counting.kernels]
+    if counting.dispatches:
+        flags += ["--kernel-iteration-range", "[{}-{}]".format(*counting.dispatches)]
+    return tuple(flags), files
 
 
 def _has_rows(path: Path) -> bool:

@@ -9,11 +9,19 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from rocscope.commands import _shared
+
+_PASS: Final = re.compile(r"pass \d+ of \d+: ")
+
+
+def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from rocscope.counter_plan import LEVELS
+
+    return [level for level in LEVELS if level.startswith(incomplete)]
 
 
 @click.command(
@@ -46,11 +54,41 @@ from rocscope.commands import _shared
     help="Time for all processes to write their data and end; then SIGKILL.",
 )
 @click.option(
+    "--counters",
+    default="none",
+    show_default=True,
+    metavar="LEVEL|NAMES",
+    shell_complete=_counter_levels,
+    help="Hardware counters: none, bandwidth (bytes to and from memory), standard (what labels need), full, "
+    "or names separated by commas. Each pass of counters is a launch of its own (--dry-run shows them).",
+)
+@click.option("--kernels", default="", metavar="REGEX", help="Count only kernels whose name this matches.")
+@click.option(
+    "--dispatches",
+    metavar="A:B",
+    help="Count only these: of each kernel (rocprofv3), of each process (rocprof).",
+)
+@click.option(
     "--sample-hz",
     type=float,
     default=2.0,
     show_default=True,
     help="Host samples a second, up to 10; 0: none.",
+)
+@click.option(
+    "--telemetry",
+    type=click.Choice(["auto", "amdsmi", "sysfs", "nvml", "none"]),
+    default="auto",
+    show_default=True,
+    help="Where power, clocks, temperatures and throttling of the GPUs are read. auto: AMD SMI, else the "
+    "driver's files, on NVIDIA NVML.",
+)
+@click.option(
+    "--telemetry-hz",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Readings of each GPU a second, 0.1 to 10.",
 )
 @click.option(
     "--gpu", metavar="NAME", help="The GPU, where it is not recorded; in a dry run stands in for one."
@@ -85,12 +123,14 @@ def COMMAND(
       rocscope profile --profiler torch --duration 10 -- vllm serve MODEL
       rocscope profile --profiler torch -- python decode.py
       rocscope profile --dry-run --gpu MI100 -- vllm serve MODEL
+      rocscope profile --counters standard --load "./client --seed 0" -- vllm serve MODEL
+      rocscope profile --counters FETCH_SIZE,SQ_WAVES --kernels gptq -- python decode.py
     """
     options = _options(out, chosen, as_json=as_json)
     if dry_run:
-        from rocscope.collectors import live_plan
+        from rocscope.collectors import live_passes
 
-        planned = live_plan.plan_run(command, options, dry=True).dry(options)
+        planned = live_passes.plan(command, options, dry=True).dry(options)
         click.echo(json.dumps(planned, indent=1) if as_json else _readable(planned))
         return 0
     from rocscope import pipeline
@@ -104,7 +144,7 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
     """Check what was given. Raises ``UsageError`` that names the option."""
     from pydantic import ValidationError
 
-    from rocscope.config import ProfileOptions
+    from rocscope.config import ProfileOptions, parse_dispatches
     from rocscope.errors import UsageError
 
     names = {
@@ -116,6 +156,8 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
     try:
         if given["load"] is not None:
             given["load"] = tuple(shlex.split(given["load"]))
+        if given["dispatches"] is not None:
+            given["dispatches"] = parse_dispatches(given["dispatches"])
         return ProfileOptions(
             **given,
             out=out or _unused(Path("rocscope-out")),
@@ -149,7 +191,8 @@ def _stages(*, quiet: bool) -> Callable[[str], None]:
 
     def show(text: str) -> None:
         nonlocal shown
-        stage = re.sub(r"\d+", "", text)
+        number = _PASS.match(text)  # each pass is a stage anew
+        stage = (number[0] if number else "") + re.sub(r"\d+", "", text)
         if stage != shown:
             shown = stage
             click.echo(click.style(f"rocscope: {_plain(text)}", dim=True), err=True)
@@ -170,5 +213,26 @@ def _readable(planned: dict[str, Any]) -> str:
     lines += [f"note         {note}" for note in planned["notes"]]
     lines += [f"environment  {name}={shlex.quote(value)}" for name, value in planned["environment"].items()]
     lines += [f"file         {path}" for path in planned["files"]]
-    lines.append(f"command      {shlex.join(planned['command'])}")
+    passes = planned["passes"]
+    if len(passes) < 2 and not any(one["counters"] for one in passes):
+        lines.append(f"command      {shlex.join(planned['command'])}")
+        return "\n".join(lines)
+    for number, one in enumerate(passes, 1):
+        counters = " ".join(one["counters"]) or "no counters"
+        lines.append(f"pass {number:<7} {counters}" + (f" ({one['why']})" if one["why"] else ""))
+        if one["launches"]:
+            lines.append(f"  launch {one['launch']:<3} {shlex.join(one['command'])}")
+        else:
+            lines.append(f"  launch {one['launch']:<3} the same, by turns")
+    lines.append(f"time         {_estimate(planned)}")
     return "\n".join(lines)
+
+
+def _estimate(planned: dict[str, Any]) -> str:
+    """Say how long all launches will take, as far as that is known before."""
+    count = f"{planned['launches']} launches"
+    if planned["estimated_s"] is not None:
+        return f"{count}, {planned['estimated_s']:g} s of recording"
+    if planned["estimated_times_the_command"] is None:
+        return f"{count}, each as long as the load or you make it"
+    return f"{count}, about {planned['estimated_times_the_command']} times as long as the command alone"

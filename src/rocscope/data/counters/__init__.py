@@ -1,0 +1,1 @@
+"""Hardware counters of each architecture: blocks, limits, groups, levels."""
