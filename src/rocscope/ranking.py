@@ -228,8 +228,8 @@ def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
     basis = (
         f"{percent(exposed.sum() / window)} of the window is exposed time of this kernel{where}, {held}; "
         f"all of that headroom would be {percent(headroom / window)}, but changes to {limiter}-limited "
-        f"kernels close about {percent(shares.low)} to {percent(shares.high)} of the way on a logarithmic scale, "
-        f"{percent(shares.mid)} in the middle ({shares.source})"
+        f"kernels close about {percent(shares.low)} to {percent(shares.high)} of the way on a logarithmic "
+        f"scale, {percent(shares.mid)} in the middle ({shares.source})"
     )
     return Gain(low_frac=totals["low"], mid_frac=totals["mid"], high_frac=totals["high"], basis=basis)
 

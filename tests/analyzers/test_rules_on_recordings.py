@@ -194,6 +194,25 @@ def test_uncoalesced_loads_by_sectors_a_request(sectors, outcome):
     assert unknown is (outcome is None)
 
 
+@pytest.mark.parametrize(
+    ("source", "outcome"),
+    [
+        ("64 x TCC_REQ_sum", True),
+        ("128 x TCC_REQ_sum (each is counted as a full line, so at most this)", None),
+    ],
+)
+def test_what_is_at_most_so_much_is_no_proof_of_uncoalesced_loads(source, outcome):
+    checked = study(capture(step("gemv", each_ns=100_000)), {"gemv": {"bytes": 1e7, "flops": 4e7}})
+    runner.run(checked)
+    checked.not_evaluated.clear()
+    checked.kernels["l2_bytes"] = 6e7
+    checked.kernels["measures_source"] = [{"l2_bytes": source} for _ in range(len(checked.kernels))]
+    analyzer.ANALYZER.run(checked)
+    assert any(each.id.startswith("rule-uncoalesced") for each in checked.targets) is bool(outcome)
+    unknown = "uncoalesced-global-loads" in {each.rule for each in checked.not_evaluated}
+    assert unknown is (outcome is None)
+
+
 def test_many_kernels_make_a_target_each_of_those_that_matter():
     names = [f"few{i}" for i in range(6)]
     rows = [row(n, 100_000 * i, 100_000, grid_x=1024) for i, n in enumerate(names)]

@@ -63,7 +63,11 @@ def rows(study: Study) -> pd.DataFrame:
     found["per_packed_product"] = _per_product(frame)
     found["sector_share"] = _sector_share(study)
     if "l2_bytes" in frame:
-        found["l2_over_memory"] = frame["l2_bytes"] / frame["bytes"].where(frame["bytes"] > 0)
+        # requests of which not every one is a full line are an upper bound, and prove nothing here
+        exact = np.array(
+            ["at most" not in told.get("l2_bytes", "") for told in frame["measures_source"]], bool
+        )
+        found["l2_over_memory"] = frame["l2_bytes"].where(exact) / frame["bytes"].where(frame["bytes"] > 0)
     return found
 
 

@@ -26,7 +26,7 @@ class Rules:
 
     name = "rules"
     help = "known problems: rules with their sources, each with its page in docs/rules.md"
-    needs = ("family", "limiter", "bandwidth_frac", "problem_shape", "wall_ns", "critical")
+    needs = ("family", "limiter", "bandwidth_frac", "problem_shape", "wall_ns", "critical", "measures_source")
     adds = ()
 
     def run(self, study: Study) -> None:
