@@ -18,7 +18,7 @@ from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
 
 if TYPE_CHECKING:
-    from rocscope.collectors.sampling import Columns
+    from rocscope.collectors.sampling import Columns, Sampler
     from rocscope.config import ProfileOptions
 
 
@@ -172,10 +172,27 @@ def _synchronise(outcome: Outcome, capture: Capture) -> None:
         manifest.window_ns = window
         text = "the program annotates its steps: from the first to the last of them is what is analysed"
         capture.notice("steps-annotated", text)
-    added = [_samples(sampler.readings.columns(), shift or 0) for sampler in outcome.samplers]
+    added = [_samples(_read_by(sampler, outcome, capture), shift or 0) for sampler in outcome.samplers]
     if added:
         before = [capture.samples] if len(capture.samples) else []
         capture.samples = pa.concat_tables([*before, *added]).unify_dictionaries().combine_chunks()
+
+
+def _read_by(sampler: Sampler, outcome: Outcome, capture: Capture) -> Columns:
+    """Return what a sampler read, the GPUs called as in the recording."""
+    from rocscope.collectors.telemetry import TelemetrySampler
+
+    if not isinstance(sampler, TelemetrySampler):
+        return sampler.readings.columns()
+    from rocscope.collectors import telemetry_match
+
+    manifest = capture.manifest
+    columns, notices = telemetry_match.relabel(
+        sampler, manifest.gpus, outcome.run.environment, outcome.run.backend.name
+    )
+    for code, message in notices:
+        capture.notice(code, message)
+    return columns
 
 
 def _span(capture: Capture) -> tuple[int, int] | None:

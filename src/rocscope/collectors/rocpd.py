@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rocscope.collectors import counter_rows, dispatch_rows, environment
+from rocscope.collectors import counter_rows, dispatch_rows, environment, gpu_device
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader
 from rocscope.collectors.rocpd_store import RunTables, Store
@@ -142,6 +142,7 @@ class _Run:
             name=_text(row["product_name"]),
             compute_units=_count(extra.get("cu_count")),
             wave_size=_count(extra.get("wave_front_size")),
+            pci=gpu_device.address(extra.get("domain"), extra.get("location_id")),
         )
 
     def _dispatches(self, table: pa.Table, counters: pa.Table | None) -> int:

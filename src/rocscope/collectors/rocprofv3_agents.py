@@ -9,7 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from rocscope.collectors import csv_rows, stems
+from rocscope.collectors import csv_rows, gpu_device, stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader
 from rocscope.collectors.source import Source
@@ -37,6 +37,7 @@ class Agent:
     compute_units: int | None
     wave_size: int | None
     memory_bytes: int | None
+    pci: str = ""
 
 
 def sibling(source: Source, what: str) -> Path | None:
@@ -137,6 +138,7 @@ def register(text: str, known: list[Agent], where: str, builder: CaptureBuilder)
         compute_units=agent.compute_units,
         wave_size=agent.wave_size,
         memory_bytes=agent.memory_bytes,
+        pci=agent.pci,
     )
 
 
@@ -173,7 +175,7 @@ def parse_agents(source: Source, builder: CaptureBuilder) -> list[Agent]:
     Raises :class:`InputError` if no row of it can be read.
     """
     # Only what is needed is converted: ids such as Hive_Id exceed 2^63.
-    numbers = ("nodeid", "logicalnodeid", "cucount", "wavefrontsize", "localmemsize")
+    numbers = ("nodeid", "logicalnodeid", "cucount", "wavefrontsize", "localmemsize", "locationid", "domain")
     texts = ("agenttype", "name", "productname", "modelname")
     wanted = {**dict.fromkeys(numbers, pa.int64()), **dict.fromkeys(texts, pa.string())}
     table = csv_rows.read(source, wanted, builder)
@@ -193,6 +195,7 @@ def parse_agents(source: Source, builder: CaptureBuilder) -> list[Agent]:
                 compute_units=row.get("cucount") or None,
                 wave_size=row.get("wavefrontsize") or None,
                 memory_bytes=row.get("localmemsize") or None,
+                pci=gpu_device.address(row.get("domain"), row.get("locationid")),
             )
         )
     return sorted(found, key=lambda agent: agent.logical)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from rocscope.collectors import counter_rows
+from rocscope.collectors import counter_rows, gpu_device
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.columns import (
     MISSING,
@@ -111,6 +111,7 @@ class ProcessRecords:
             name=agent.product_name,
             compute_units=agent.cu_count or None,
             wave_size=agent.wave_front_size or None,
+            pci=gpu_device.address(agent.domain, agent.location_id),
         )
 
     def gpu_codes(self) -> Ints:

@@ -109,6 +109,8 @@ class Agent(msgspec.Struct):
     wave_front_size: int | None = None
     node_id: int | None = None
     logical_node_id: int | None = None
+    domain: int | None = None
+    location_id: int | None = None
 
 
 class KernelSymbol(msgspec.Struct):
