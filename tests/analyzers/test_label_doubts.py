@@ -181,3 +181,20 @@ def test_noise_and_missing_counters_make_no_label_wrong_and_sure(request, tmp_pa
         f"none of {(found['confidence'] == 'high').sum()} labels of confidence high is wrong"
     )
     assert flipped[shaken].mean() <= 0.01
+
+
+def test_sure_labels_of_other_kernels_of_vllm_are_right_with_noise_too(tmp_path):
+    truth = truth_table.read(EXAMPLES / "h200_kernels" / "vllm_kernel_truth.csv")
+    shaken = [table for kind, table in variants(truth_table.table(truth, hashed=True)) if " x " not in kind]
+    chosen = [shaken[0], *shaken[-3:]]
+    found, _ = labels(pd.concat(chosen, ignore_index=True), tmp_path)
+    sure = found["confidence"] == "high"
+    rows = np.tile(np.arange(len(truth)), len(chosen))
+    right = np.array(
+        [
+            truth_table.agrees(truth.iloc[row], limiter)
+            for row, limiter in zip(rows, found["limiter"], strict=True)
+        ]
+    )
+    print(f"{right[: len(truth)].sum()} of {len(truth)} right, {sure.sum()} of {len(found)} labels are sure")
+    assert right[sure].all() and right[: len(truth)].mean() >= 0.92
