@@ -110,6 +110,7 @@ def test_gaps_of_the_late_gpu_are_a_target():
     )
     assert target.problem.startswith("GPU 1 is idle for 49.9 % of the window")
     assert "on GPU 1, which the others wait for," in target.evidence[0]
+    assert "the two gains do not add up" in target.evidence[-1]
 
 
 def test_counters_make_the_gpu_wait_so_that_no_idle_time_is_claimed():

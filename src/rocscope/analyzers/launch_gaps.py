@@ -56,6 +56,11 @@ def _target(study: Study, gpu: int, wall: float, gaps: stalls.Ints, line: float)
             f"beside them {len(long)} longer pauses take {duration(rest)} ({percent(rest / wall)}): there "
             "the host did other things"
         )
+    if not study.kernels["critical"].all():
+        evidence.append(
+            "pauses after dispatches that this GPU alone makes are in the late rank's target too: the two "
+            "gains do not add up"
+        )
     return ranking.of_lost_time(
         "launch-gaps",
         f"{name} is idle for {percent(lost / wall)} of the window, in short pauses between kernels",
