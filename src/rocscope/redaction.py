@@ -29,6 +29,7 @@ from rocscope.redaction_words import (
     METRICS,
     OPERATORS,
     OVERHEADS,
+    PCI,
     PROCESS_NAME,
     PROFILERS,
     SAMPLE_SOURCES,
@@ -190,6 +191,7 @@ def _gpu(gpu: Gpu, words: Words) -> Gpu:
         update={
             "host": words.host(gpu.host),
             "agent": words.kept(gpu.agent, AGENT, "agent"),
+            "pci": gpu.pci if PCI.fullmatch(gpu.pci) else "",
             "arch": gpu.arch if ARCH.fullmatch(gpu.arch) else "",
             "name": max(known, key=len, default=""),
         }

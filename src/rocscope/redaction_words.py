@@ -54,13 +54,15 @@ GIVEN: Final = re.compile(
 SUBJECTS: Final = re.compile(r"(gpu|process):\d{1,10}|server|host|node|load|engine|rocscope")
 METRICS: Final = re.compile(
     r"(vllm:)?[a-z][a-z0-9_:]{1,60}_(w|c|hz|j|s|v|ns|us|ms|bytes|frac|pct|count|total|sum|per_s|bytes_per_s|mhz|rpm)"
-    r"|vllm:[a-z_]{3,60}|threads"
+    r"|vllm:[a-z_]{3,60}|threads|throttled(_(power|current|thermal|reliability))?|throttle_status"
+    r"|ecc_(un)?correctable"
 )
 SAMPLE_SOURCES: Final = frozenset({"host", "amdsmi", "sysfs", "nvml", "serving"})
 PROCESS_NAME: Final = re.compile(
     r"python3?(\.\d{1,2})?|vllm|VLLM::(EngineCore|Worker|APIServer|Router)(_(TP|PP|DP|EP)?\d{1,3})*|pt_main_thread"
 )
 AGENT: Final = re.compile(r"((Agent|agent|device|Device|GPU|gpu) ?)?\d{1,5}")
+PCI: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 ARCH: Final = re.compile(r"gfx[0-9a-f]{3,4}(:(xnack|sramecc)[+-]){0,2}|sm_\d{2,3}a?")
 VERSION: Final = re.compile(
     r"((cupti|roctracer) )?v?\d{1,7}(\.\d{1,6}){0,3}([-+.](rc|dev|post|rocm|cu)?\d{1,8}(\.\d{1,4}){0,2})?"
