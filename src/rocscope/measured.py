@@ -47,12 +47,15 @@ class Measured:
 
     values: pd.DataFrame  # a row a kernel as given, a column a measure, NaN where not known
     sources: list[dict[str, str]]  # a kernel: of each measure that is known, formula, tool and caveat
+    unordered: dict[str, str] = field(default_factory=dict)  # kernels of several problems in one launch shape
     unmatched: int = 0  # dispatches under counters that belong to no timed kernel for certain
     above: list[str] = field(default_factory=list)  # shares beyond 105 %, withheld: "name: 1.31"
 
 
-def measure(capture: Capture, kernels: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> Measured:
-    """Return the measures of ``kernels`` (rows of ``metrics.group``), means a dispatch."""
+def measure(
+    capture: Capture, kernels: pd.DataFrame, specs: dict[int, GpuSpec | None], placed: Any = None
+) -> Measured:
+    """Return the measures of ``kernels`` (rows of ``metrics.group``, given ``placed``), means a dispatch."""
     import pandas as pd
 
     names = [*MEASURE_COLUMNS, *OTHER_MEASURES]
@@ -65,7 +68,8 @@ def measure(capture: Capture, kernels: pd.DataFrame, specs: dict[int, GpuSpec | 
     archs = {each.gpu: each.arch for each in manifest.gpus}
     profiler, version = _tool(capture)
     books = {gpu: formulas(profiler, version, _arch(gpu, specs, archs)) for gpu in archs}
-    wide = _wide(capture, kernels, {*names, WINDOW, *_needed(books)}, result)
+    members = metrics.members(capture, kernels, placed)
+    wide = _wide(capture, kernels, {*names, WINDOW, *_needed(books)}, result, members)
     if wide.empty:
         return result
     tool = f"{manifest.profiler} {manifest.profiler_version}".strip()
@@ -109,7 +113,9 @@ def _needed(books: dict[int, tuple[Formula, ...]]) -> set[str]:
     return found | {name.removesuffix("_sum") for name in found}
 
 
-def _wide(capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Measured) -> pd.DataFrame:
+def _wide(
+    capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Measured, members: Ints
+) -> pd.DataFrame:
     """Return a row a dispatch that has counters: group, pass, ordinal, time_ns, and a column a counter."""
     import pandas as pd
 
@@ -137,8 +143,9 @@ def _wide(capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Mea
     matrix[place[::-1], codes[good][::-1]] = numbers[good][::-1]  # of a value recorded twice the first counts
     wide = pd.DataFrame(matrix, index=used, columns=[str(name) for name in values])
     wide = wide.rename(columns=_aliases(wide.columns, needed))
-    groups = Groups(kernels)
+    groups = Groups(kernels, (metrics.timing(capture).rows, members))
     group = groups.of(table)[wide.index.to_numpy()]
+    result.unordered = groups.unordered
     result.unmatched = int((group < 0).sum())
     wide["group"], wide["pass"] = group, columns.ints(table["pass"])[wide.index.to_numpy()]
     order = ["pass", "process", "dispatch_id"]
@@ -146,7 +153,7 @@ def _wide(capture: Capture, kernels: pd.DataFrame, needed: set[str], result: Mea
         wide[name] = columns.ints(table[name])[wide.index.to_numpy()]
     wide = wide[wide["group"] >= 0].sort_values(order, kind="stable")
     wide["ordinal"] = wide.groupby(["group", "pass"]).cumcount()
-    return _timed(wide.drop(columns=order[1:]), capture, kernels, groups)
+    return _timed(wide.drop(columns=order[1:]), capture, kernels, members)
 
 
 def _aliases(recorded: Any, needed: set[str]) -> dict[str, str]:
@@ -155,14 +162,14 @@ def _aliases(recorded: Any, needed: set[str]) -> dict[str, str]:
     return {n: f"{n}_sum" for n in recorded if f"{n}_sum" in needed and f"{n}_sum" not in here}
 
 
-def _timed(wide: pd.DataFrame, capture: Capture, kernels: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+def _timed(wide: pd.DataFrame, capture: Capture, kernels: pd.DataFrame, members: Ints) -> pd.DataFrame:
     """Add each dispatch's time: that of its ordinal, or the mean where runs had not the same dispatches."""
     import pandas as pd
 
     rows = metrics.timing(capture).rows
     times = pd.DataFrame(
         {
-            "group": groups.of(rows),
+            "group": members,
             "time_ns": columns.ints(rows["duration_ns"]).astype(float),
             "single": columns.ints(rows["count"]) == 1,
             "process": columns.ints(rows["process"]),

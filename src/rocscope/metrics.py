@@ -121,12 +121,8 @@ def group(
 
     table = timing(capture).rows.unify_dictionaries()
     codes = {name: columns.text(table[name]) for name in (*_TEXTS, "operator", *_GIVEN)}
-    apart = ["dispatch_id"] if tabled(capture) else []
-    ids, size = columns.identify(
-        [columns.ints(table["gpu"]), *(codes[name][0] for name in _TEXTS)]
-        + [each for each, _ in (placed or {}).values()]
-        + [columns.ints(table[name]) for name in (*SHAPE, *apart)]
-    )
+    apart = tabled(capture)
+    ids, size = _identify(table, apart, placed)
     first = columns.first_rows(ids, size)
     frame: dict[str, Any] = {name: columns.ints(table[name])[first] for name in ("gpu", "process")}
     for name, column in (("kind", "kind"), ("raw_name", "kernel"), ("operator_shapes", "operator_shapes")):
@@ -138,6 +134,7 @@ def group(
     frame["dispatch_id"] = columns.ints(table["dispatch_id"])[first] if apart else -1
     for name in (*SHAPE, *RESOURCES):
         frame[name] = columns.known(table[name], ids, size)
+    frame["number"] = np.arange(size)
     frame |= _times(table, ids, size)
     frame["copied_bytes"] = columns.mean(table["copied_bytes"], ids, size)
     for name, told in (placed or {}).items():
@@ -149,6 +146,30 @@ def group(
     )[[*_COLUMNS, *(placed or ())]]
 
 
+def members(
+    capture: Capture,
+    kernels: pd.DataFrame,
+    placed: Mapping[str, tuple[Ints, NDArray[Any]]] | None = None,
+) -> Ints:
+    """Return the place in ``kernels`` (of :func:`group`, given ``placed``) of each row of the timing pass."""
+    ids, size = _identify(timing(capture).rows.unify_dictionaries(), tabled(capture), placed)
+    place = np.full(size, -1, np.int64)
+    place[kernels["number"].to_numpy(np.int64)] = np.arange(len(kernels))
+    found: Ints = place[ids]
+    return found
+
+
+def _identify(
+    table: pa.Table, apart: bool, placed: Mapping[str, tuple[Ints, NDArray[Any]]] | None
+) -> tuple[Ints, int]:
+    """Number the rows of ``table`` by what keeps groups apart."""
+    return columns.identify(
+        [columns.ints(table["gpu"]), *(columns.text(table[name])[0] for name in _TEXTS)]
+        + [each for each, _ in (placed or {}).values()]
+        + [columns.ints(table[name]) for name in (*SHAPE, *(("dispatch_id",) if apart else ()))]
+    )
+
+
 _COLUMNS: Final = (
     *("gpu", "process", "kind", "raw_name", "kernel", "family", "subfamily"),
     *SHAPE,
@@ -156,6 +177,7 @@ _COLUMNS: Final = (
     *RESOURCES,
     *(
         "copied_bytes",
+        "number",
         "dispatches",
         "time_ns",
         "mean_ns",

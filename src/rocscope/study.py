@@ -52,6 +52,7 @@ GROUP_COLUMNS: Final = (  # what metrics.group makes
     "agprs",
     "sgprs",
     "copied_bytes",  # mean of a dispatch
+    "number",  # of the row among all groups; metrics.members finds its dispatches by it
     "dispatches",
     "time_ns",
     "mean_ns",
@@ -117,6 +118,7 @@ class Study:
     serving: dict[str, Any] = field(default_factory=dict)
     telemetry: dict[str, Any] = field(default_factory=dict)
     not_evaluated: list[NotEvaluated] = field(default_factory=list)
+    placed: Any = None  # what models.sequence.place said, by which rows of one launch shape are kept apart
 
     def warn(self, code: str, message: str) -> None:
         """Add a warning to the integrity section, once."""

@@ -34,10 +34,16 @@ class Counters:
         import pandas as pd
 
         frame = study.kernels
-        found = measured.measure(study.capture, frame, study.specs)
+        found = measured.measure(study.capture, frame, study.specs, study.placed)
         for name in found.values:
             frame[name] = found.values[name]
         frame["measures_source"] = pd.Series(found.sources, index=frame.index, dtype=object)
+        for kernel, why in found.unordered.items():
+            study.warn(
+                "counters-of-several-problems",
+                f"counters of {kernel} are not used where one of its launch shapes serves several problems: "
+                f"the order of dispatches does not tell which is which, as {why}",
+            )
         if found.unmatched:
             study.warn(
                 "counters-unmatched",
