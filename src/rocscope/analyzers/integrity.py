@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rocscope import columns, metrics
-from rocscope.analyzers import clocks
+from rocscope.analyzers import clocks, whereabouts
 from rocscope.kernel_names import clean
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
@@ -245,7 +245,7 @@ def _unknown_gpus(study: Study) -> None:
 
 _CHECKS: Final = (
     *(_provenance, _empty, _notices, _dropped, _partial, _launches, _times, _counters, _ranks, _passes),
-    *(clocks.between_host_and_gpu, clocks.between_ranks, _shapes, _unknown_gpus),
+    *(clocks.between_host_and_gpu, clocks.between_ranks, _shapes, _unknown_gpus, whereabouts.unplaced),
 )
 
 ANALYZER = Integrity()
