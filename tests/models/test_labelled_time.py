@@ -57,3 +57,24 @@ def test_every_product_of_the_decoder_has_a_bound(examples: Path, name: str, con
         assert {(each.problem_shape or {}).get("k") for each in strided} == {4096, 12288}
         assert {(each.bound, each.limiter == "memory-bandwidth") for each in strided} == {("memory", False)}
         assert found.targets[0].kernel == "gptq_w4a16_gemv_strided_kernel"
+
+
+@pytest.mark.captures
+@pytest.mark.parametrize(
+    ("name", "config", "least"),
+    [
+        ("torch_traces/vllm_decode_full_graph_execution", None, 0.03),  # no grids, no config: names and steps
+        ("h200/kineto_fp16_graph", "fp16", 0.44),  # the context of attention is in no recording of these
+        ("h200/kineto_strided_graph", "w4", 0.63),
+        ("h200/kineto_strided_eager", "w4", 0.81),
+    ],
+)
+def test_both_shares_are_stated_where_sizes_are_not_recorded(
+    captures: Path, name: str, config: str | None, least: float
+) -> None:
+    model = captures / "h200" / f"{config}_config.json" if config else None
+    covered = pipeline.analyze(captures / f"{name}.json.gz", model=model).integrity
+    strict, limit = covered.bound_with_bytes_time_frac, covered.bound_by_limit_time_frac
+    assert strict is not None and limit is not None
+    print(f"{name}: {strict:.1%} by bytes and FLOPs, {limit:.1%} by a limit of FLOPs a byte")
+    assert strict >= least and strict + limit == pytest.approx(covered.labelled_time_frac)
