@@ -29,7 +29,8 @@ MI100 = {  # what an MI100 fills, figures made up
 LAYOUT = """
 import ctypes
 from amdsmi import amdsmi_wrapper as w
-print("struct field { const char *name; int offset, width, count; };\\nstatic const struct field fields[] = {")
+print("struct field { const char *name; int offset, width, count; };")
+print("static const struct field fields[] = {")
 for name, declared in w.amdsmi_gpu_metrics_t._fields_:
     if not name.startswith("PADDING") and name not in ("common_header", "xcp_stats"):
         array = issubclass(declared, ctypes.Array)
@@ -70,7 +71,18 @@ def install(root: Path, *, without: str = "") -> Path:
     build, library = root / "build", root / "lib" / "libamd_smi.so"
     build.mkdir(parents=True)
     library.parent.mkdir()
-    gcc = ["gcc", "-std=gnu11", "-Wall", "-Werror", "-O1", "-shared", "-fPIC", f"-I{build}", "-o", str(library)]
+    gcc = [
+        "gcc",
+        "-std=gnu11",
+        "-Wall",
+        "-Werror",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        f"-I{build}",
+        "-o",
+        str(library),
+    ]
     others = build / "others.c"
     others.write_text(_refusals(symbols(text)))
     subprocess.run([*gcc, str(others)], check=True)  # the binding cannot be imported without a library
