@@ -26,6 +26,16 @@ MI100 = {  # what an MI100 fills, figures made up
     "indep_throttle_status": 0,
     "current_fan_speed": 0,
 }
+READINGS = (  # what a reading calls beside the table of sensors
+    "amdsmi_get_gpu_memory_usage",
+    "amdsmi_get_gpu_memory_total",
+    "amdsmi_get_power_cap_info",
+    "amdsmi_get_gpu_total_ecc_count",
+    "amdsmi_get_power_info",
+    "amdsmi_get_clock_info",
+    "amdsmi_get_temp_metric",
+    "amdsmi_get_gpu_activity",
+)
 LAYOUT = """
 import ctypes
 from amdsmi import amdsmi_wrapper as w
@@ -49,11 +59,16 @@ for name, kind in dict(METRICS=w.amdsmi_gpu_metrics_t, ASIC_INFO=w.amdsmi_asic_i
 """What the binding takes the library's structures to be, as C."""
 
 
-def wrapper_text() -> str:
-    """The C layer of the installed binding, unread by Python: importing it needs the library."""
+def package_folder() -> Path:
+    """Where the installed binding is; it is not imported, which needs the library."""
     found = importlib.util.find_spec("amdsmi")
     assert found is not None and found.submodule_search_locations
-    return (Path(found.submodule_search_locations[0]) / "amdsmi_wrapper.py").read_text(encoding="utf-8")
+    return Path(found.submodule_search_locations[0])
+
+
+def wrapper_text() -> str:
+    """The C layer of the installed binding."""
+    return (package_folder() / "amdsmi_wrapper.py").read_text(encoding="utf-8")
 
 
 def symbols(text: str) -> list[str]:

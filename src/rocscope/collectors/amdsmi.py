@@ -45,6 +45,7 @@ _KEPT: Final = (
     *("accumulation_counter", "prochot_residency_acc", "ppt_residency_acc"),
     *("socket_thm_residency_acc", "vr_thm_residency_acc", "hbm_thm_residency_acc"),
 )
+_NOT_FILLED_W: Final = 0xFFFF  # 16 bits of ones, or more: the binding tells only some of them
 _MICROWATTS: Final = 10_000  # a cap above is in microwatts: watts on some hosts, microwatts on bare metal
 
 
@@ -168,7 +169,7 @@ class Reader:
         if "power_w" not in values:
             power = self._try(index, "amdsmi_get_power_info", handle) or {}
             for key in ("socket_power", "current_socket_power", "average_socket_power"):
-                if isinstance(power.get(key), int) and power[key] > 0:
+                if isinstance(power.get(key), int) and 0 < power[key] < _NOT_FILLED_W:
                     values["power_w"] = float(power[key])
                     break
         for metric, clock in (("clock_hz", "GFX"), ("memory_clock_hz", "MEM"), ("soc_clock_hz", "SOC")):
