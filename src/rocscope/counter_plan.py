@@ -85,7 +85,7 @@ def plan(wish: str, arch: str, *, tool: str = V3, version: str = "") -> CounterP
     units, apart = _units(usable, groups, lanes, data)
     passes = tuple(
         CounterPass(
-            tuple(name for unit in one for name in unit.counters),
+            _in_order((name for unit in one for name in unit.counters), data),
             "; ".join(dict.fromkeys(why for unit in one for why in unit.why)),
             any(name in defined for unit in one for name in unit.counters),
         )
@@ -239,20 +239,18 @@ def _units(
         reasons_of = [*(each for name in here for each in why[name]), reason]
         for name in merged:
             members[name], why[name] = merged, list(dict.fromkeys(reasons_of))
+    units = {_in_order(each, data) for each in members.values()}
+    return [_Unit(unit, tuple(why[unit[0]]), lanes[unit[0]]) for unit in sorted(units)], apart
+
+
+def _in_order(counters: Iterable[str], data: Counters) -> tuple[str, ...]:
+    """Return counters in the order of the file, the level directly before what adds it up."""
     place = {name: at for at, name in enumerate(data.block_of)}
-    units = {tuple(sorted(each, key=lambda name: place[name])) for each in members.values()}
-    found = []
-    for unit in sorted(units, key=lambda each: place[each[0]]):
-        found.append(_Unit(_in_order(unit, level), tuple(why[unit[0]]), lanes[unit[0]]))
-    return found, apart
-
-
-def _in_order(unit: tuple[str, ...], level: list[str]) -> tuple[str, ...]:
-    """Put the level directly before what adds it up."""
-    if ACCUMULATE not in unit:
-        return unit
-    rest = [name for name in unit if name != ACCUMULATE and name not in level]
-    return (*rest, *level, ACCUMULATE)
+    found = sorted(counters, key=lambda name: place[name])
+    if ACCUMULATE not in found:
+        return tuple(found)
+    last = [*(name for name in found if _LEVEL.fullmatch(name)), ACCUMULATE]
+    return (*(name for name in found if name not in last), *last)
 
 
 def over(counters: Iterable[str], data: Counters) -> str:

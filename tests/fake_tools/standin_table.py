@@ -18,15 +18,22 @@ def main() -> None:
     columns = ["Index", "KernelName", *FIELDS]
     columns += ["DispatchNs", "BeginNs", "EndNs", "CompleteNs"] if times else []
     columns += ["DurationNs"] if stats else []
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    counters = list(dict.fromkeys(line.split()[0] for line in lines if line.startswith("  ")))
+    columns[2 + len(FIELDS) : 2 + len(FIELDS)] = counters
     quote = '"' if stats else ""  # the header is quoted only where the table comes from the database
     totals: dict[str, tuple[int, int]] = {}
     rows = [",".join(f"{quote}{name}{quote}" for name in columns)]
-    for index, line in enumerate(line for path in files for line in path.read_text().splitlines()):
+    starts = [at for at, line in enumerate(lines) if not line.startswith("  ")]
+    for index, (at, until) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
+        line = lines[at]
+        values = dict(re.fullmatch(r"  (\S+) \((.*)\)", each).groups() for each in lines[at + 1 : until])
         name, *clock = re.search(r'kernel-name\("(.*)"\), time\((\d+),(\d+),(\d+),(\d+)\)', line).groups()
         cells = [str(index), f'"{name}"']
         for field in FIELDS:
             value = re.search(rf"\b{field}\(([^)]*)\)", line)[1]
             cells.append(f'"{value}"' if stats and field in ("sig", "obj") else value)
+        cells += [f"{float(values[name]):.10f}" for name in counters]
         duration = int(clock[2]) - int(clock[1])
         cells += clock if times else []
         cells += [str(duration)] if stats else []

@@ -28,22 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef struct { const char *name; int lds, vgpr, agpr, sgpr, wgx, gx, gy, gz, mean_ns; } kernel_t;
-
-static const kernel_t KERNELS[] = {
-    {"void vllm::gptq::gemm_half_q_half_gptq_8bit_kernel<true, 1>(__half const*, unsigned int const*, unsigned int "
-     "const*, __half const*, __half*, int, int, int, int, bool, int const*)", 512, 72, 72, 96, 256, 3584, 1, 40, 45400},
-    {"void vllm::rms_norm_kernel<c10::Half, 8, 2>(c10::Half*, c10::Half const*, long, c10::Half const*, float, int, int)",
-     128, 24, 0, 32, 1024, 1024, 1, 1, 6100},
-    {"void vllm::act_and_mul_kernel<c10::Half, &(c10::Half vllm::silu_kernel<c10::Half>(c10::Half const&)), true>"
-     "(c10::Half*, c10::Half const*, int)", 0, 20, 0, 32, 1024, 1024, 1, 1, 5200},
-    {"void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<c10::Half>, std::array<char*, 1ul> >"
-     "(int, at::native::FillFunctor<c10::Half>, std::array<char*, 1ul>)", 0, 12, 0, 32, 256, 2560, 1, 1, 3900},
-    {"__amd_rocclr_copyBuffer", 0, 16, 0, 32, 512, 1024, 1, 1, 3900},
-};
-#define KERNEL_COUNT ((int)(sizeof KERNELS / sizeof *KERNELS))
-
-typedef struct { int kernel; uint64_t start, end; } dispatch_t;
+#include "standin_counters.h"
 
 static pid_t init_pid;
 static uint64_t init_ns, fini_ns;
@@ -56,11 +41,6 @@ static uint64_t boottime(void) {
     struct timespec now;
     clock_gettime(CLOCK_BOOTTIME, &now);
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
-
-static const char *setting(const char *name, const char *fallback) {
-    const char *value = getenv(name);
-    return value && *value ? value : fallback;
 }
 
 static int enabled(const char *name) { return atoi(setting(name, "0")) != 0; }
@@ -97,6 +77,15 @@ static int matches(void) {
 static void begin_recording(void) {
     if (is_gpu || !matches()) return;
     is_gpu = 1;
+    const char *fault = setting("STANDIN_COUNTER_FAULT", "");
+    if (!strncmp(fault, "abort:", 6)) { /* in the callback of the first dispatch */
+        for (const char *at = fault + 6; *at; at++) fputc(*at == '~' ? '\n' : *at, stderr);
+        fputc('\n', stderr);
+        fflush(stderr);
+        signal(SIGABRT, SIG_DFL);
+        abort();
+    }
+    if (!strncmp(fault, "unknown:", 8)) fprintf(stderr, "%s\n", fault + 8);
     if (getenv("ROCP_OUTPUT_DIR") || getenv("STANDIN_V2_DIR")) return; /* the older tools have no such files */
     snprintf(leftover, sizeof leftover, "%s/.rocprofv3/%d-%d-kernel_dispatch.dat", setting("ROCPROF_TMPDIR", "."), getppid(), getpid());
     make_parents(leftover);
@@ -176,6 +165,22 @@ static void write_kernels(const dispatch_t *rows, int count) {
     fclose(file);
 }
 
+static void write_counters(const dispatch_t *rows, int count) {
+    FILE *file = create("_counter_collection.csv");
+    if (!file) return;
+    int seen[KERNEL_COUNT] = {0}, interval = atoi(setting("STANDIN_COUNTER_INTERVAL", "1"));
+    fputs("\"Correlation_Id\",\"Dispatch_Id\",\"Agent_Id\",\"Queue_Id\",\"Process_Id\",\"Thread_Id\",\"Grid_Size\",\"Kernel_Id\",\"Kernel_Name\",\"Workgroup_Size\",\"LDS_Block_Size\",\"Scratch_Size\",\"VGPR_Count\",\"Accum_VGPR_Count\",\"SGPR_Count\",\"Counter_Name\",\"Counter_Value\",\"Start_Timestamp\",\"End_Timestamp\"\n", file);
+    for (int at = 0; at < count; at++) {
+        const kernel_t *k = &KERNELS[rows[at].kernel];
+        if (!counted(rows[at].kernel, ++seen[rows[at].kernel], at + 1)) continue;
+        int group = at / interval % group_count;
+        for (int name = 0; name < group_sizes[group]; name++)
+            fprintf(file, "%d,%d,\"Agent 1\",1,%d,%d,%d,%d,\"%s\",%d,%d,0,%d,%d,%d,\"%s\",%f,%lu,%lu\n", at + 1, at + 1, getpid(), getpid(), k->gx * k->gy * k->gz,
+                    rows[at].kernel + 1, k->name, k->wgx, k->lds, k->vgpr, k->agpr, k->sgpr, groups[group][name], value_of(groups[group][name], &rows[at]), rows[at].start, rows[at].end);
+    }
+    fclose(file);
+}
+
 static void write_copies(void) {
     FILE *file = create("_memory_copy_trace.csv");
     if (!file) return;
@@ -233,10 +238,14 @@ static void write_v1(const dispatch_t *rows, int count) {
     snprintf(path, sizeof path, "%s/input_results_%d/results.txt", setting("ROCP_OUTPUT_DIR", "."), getpid());
     make_parents(path);
     FILE *file = fopen(path, "w");
+    int seen[KERNEL_COUNT] = {0};
     for (int at = 0; file && at < count; at++) {
+        if (!counted(rows[at].kernel, ++seen[rows[at].kernel], at)) continue;
         const kernel_t *k = &KERNELS[rows[at].kernel];
         fprintf(file, "dispatch[%d], gpu-id(1), queue-id(0), queue-index(%d), pid(%d), tid(%d), grd(%d), wgr(%d), lds(%d), scr(0), arch_vgpr(%d), accum_vgpr(%d), sgpr(%d), wave_size(64), sig(0x0), obj(0x7f0000000000), kernel-name(\"%s.kd\"), time(%lu,%lu,%lu,%lu)\n",
                 at, at, getpid(), getpid(), k->gx * k->gy * k->gz, k->wgx, k->lds, k->vgpr, k->agpr, k->sgpr, k->name, rows[at].start - 500, rows[at].start, rows[at].end, rows[at].end + 500);
+        for (int name = 0; name < group_sizes[0]; name++)
+            fprintf(file, "  %s (%.10f)\n", groups[0][name], value_of(groups[0][name], &rows[at]));
     }
     if (file) fclose(file);
 }
@@ -247,11 +256,17 @@ static void write_v2(const dispatch_t *rows, int count) {
     snprintf(path, sizeof path, "%s/results_%d.csv", setting("STANDIN_V2_DIR", "."), getpid());
     FILE *file = fopen(path, "w");
     if (!file) return;
-    fputs("Dispatch_ID,GPU_ID,Queue_ID,PID,TID,Grid_Size,Workgroup_Size,LDS_Per_Workgroup,Scratch_Per_Workitem,Arch_VGPR,Accum_VGPR,SGPR,Wave_Size,Kernel_Name,Start_Timestamp,End_Timestamp,Correlation_ID\n", file);
+    fputs("Dispatch_ID,GPU_ID,Queue_ID,PID,TID,Grid_Size,Workgroup_Size,LDS_Per_Workgroup,Scratch_Per_Workitem,Arch_VGPR,Accum_VGPR,SGPR,Wave_Size,Kernel_Name,Start_Timestamp,End_Timestamp,Correlation_ID", file);
+    int seen[KERNEL_COUNT] = {0};
+    for (int name = 0; name < group_sizes[0]; name++) fprintf(file, ",%s", groups[0][name]);
+    fputc('\n', file);
     for (int at = 0; at < count; at++) {
         const kernel_t *k = &KERNELS[rows[at].kernel];
-        fprintf(file, "%d,1,1,%d,%d,%d,%d,%d,0,%d,%d,%d,64,\"%s.kd\",%lu,%lu,%d\n", at + 1, getpid(), getpid(), k->gx * k->gy * k->gz, k->wgx,
+        if (!counted(rows[at].kernel, ++seen[rows[at].kernel], at)) continue;
+        fprintf(file, "%d,1,1,%d,%d,%d,%d,%d,0,%d,%d,%d,64,\"%s.kd\",%lu,%lu,%d", at + 1, getpid(), getpid(), k->gx * k->gy * k->gz, k->wgx,
                 k->lds, k->vgpr, k->agpr, k->sgpr, k->name, rows[at].start, rows[at].end, at + 1);
+        for (int name = 0; name < group_sizes[0]; name++) fprintf(file, ",%f", value_of(groups[0][name], &rows[at]));
+        fputc('\n', file);
     }
     fclose(file);
 }
@@ -272,6 +287,7 @@ static void finalise(void) {
         const char *formats = setting("ROCPROF_OUTPUT_FORMAT", "rocpd");
         if (strstr(formats, "csv")) {
             write_agents();
+            if (count && group_count && !*setting("STANDIN_COUNTER_FAULT", "")) write_counters(rows, count);
             if (count && enabled("ROCPROF_KERNEL_TRACE")) write_kernels(rows, count);
             if (count && enabled("ROCPROF_MEMORY_COPY_TRACE")) write_copies();
             if (count && enabled("ROCPROF_STATS")) write_stats(rows, count);
@@ -300,6 +316,7 @@ static void on_signal(int number) {
 __attribute__((constructor)) static void begin(void) {
     init_pid = getpid();
     init_ns = boottime();
+    read_groups();
     if (!strcmp(setting("ROCPROF_SIGNAL_HANDLERS", "1"), "1"))
         for (size_t at = 0; at < sizeof SIGNALS / sizeof *SIGNALS; at++) {
             struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};

@@ -193,7 +193,8 @@ def record(
 ) -> Recorded:
     """Profile ``command`` as :func:`live.record` does, in as many launches as the counters need.
 
-    A counter pass that fails is a notice ``pass-failed`` and the others are used; Ctrl-C ends the run after
+    A counter pass that fails is a notice ``pass-failed``, the others are used, and the exit code is that of
+    lost data; Ctrl-C ends the run after
     the launch it came in, and what was recorded is a partial capture. Raises where the first launch does.
     """
     if options.counters == NONE:
@@ -205,7 +206,8 @@ def record(
         loud(note)
     total = len(planned.launches)
     done: list[tuple[Taken, Recorded]] = []
-    problems: list[tuple[str, str]] = [("launch", note) for note in planned.notes]
+    problems: list[tuple[str, str]] = [("counter-plan", note) for note in planned.plan.notes]
+    failed: list[str] = []
     cut = ""
     with Interrupts(loud) as interrupts:
         for number, launch in enumerate(planned.launches, 1):
@@ -225,19 +227,21 @@ def record(
             except RocscopeError as error:
                 if not done:
                     raise
-                problems.append(("pass-failed", f"{label} failed, the others are used: {error.message}"))
-                loud(problems[-1][1])
+                failed.append(f"{label} failed, the others are used: {error.message}")
+                loud(failed[-1])
                 continue
             done.append((Taken(number, recorded.capture, launch.counting), recorded))
             if launch.counting is not None and not recorded.capture.counters.num_rows:
-                problems.append(("pass-failed", f"{label} gave no counters, the others are used"))
-                loud(problems[-1][1])
+                why = ": perhaps nothing is called or numbered so" if launch.counting.narrowed else ""
+                failed.append(f"{label} gave no counters, the others are used{why}")
+                loud(failed[-1])
             if number < total and (cut := _stops(recorded, number, label)):
                 break
     if cut:
         loud(cut)
         problems.append(("passes-cut", cut))
-    return _joined(done, problems, cut=bool(cut))
+    problems += [("pass-failed", text) for text in failed]
+    return _joined(done, problems, failed, cut=bool(cut))
 
 
 def _options(
@@ -261,10 +265,15 @@ def _stops(recorded: Recorded, number: int, label: str) -> str:
 
 
 def _joined(
-    done: Sequence[tuple[Taken, Recorded]], problems: Sequence[tuple[str, str]], *, cut: bool
+    done: Sequence[tuple[Taken, Recorded]],
+    problems: Sequence[tuple[str, str]],
+    failed: Sequence[str],
+    *,
+    cut: bool,
 ) -> Recorded:
     first = done[0][1]
-    lost = [f"pass {taken.number}: {text}" for taken, recorded in done for text in recorded.lost]
+    lost = [*failed]
+    lost += [f"pass {taken.number}: {text}" for taken, recorded in done for text in recorded.lost]
     capture = merge([taken for taken, _ in done])
     for code, message in problems:
         capture.notice(code, message)
