@@ -21,23 +21,31 @@ enum { NOT_SUPPORTED = 2, MAX_GPUS = 16 };
 
 static char handles[MAX_GPUS], socket_handle;
 
-static const char *find(const char *word, const char *name, char *value)
+static char orders[8192];
+
+/* Read the orders, once a call. */
+static void listen(void)
 {
-    static char line[256];
     const char *path = getenv("FAKE_AMDSMI");
     FILE *file = path ? fopen(path, "r") : NULL;
-    const char *found = NULL;
-    while (file && !found && fgets(line, sizeof line, file)) {
-        char first[64] = "", second[64] = "", third[64] = "";
-        int count = sscanf(line, "%63s %63s %63s", first, second, third);
-        if (count < 2 || strcmp(first, word) || (name && strcmp(second, name)))
-            continue;
-        strcpy(value, name ? third : second);
-        found = value;
-    }
+    size_t length = file ? fread(orders, 1, sizeof orders - 1, file) : 0;
+    orders[length] = 0;
     if (file)
         fclose(file);
-    return found;
+}
+
+static const char *find(const char *word, const char *name, char *value)
+{
+    size_t length = strlen(word);
+    for (const char *line = orders; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+        char second[64] = "", third[64] = "";
+        if (strncmp(line, word, length) || line[length] != ' ')
+            continue;
+        if (sscanf(line + length, "%63s %63s", second, third) < 1 || (name && strcmp(second, name)))
+            continue;
+        return strcpy(value, name ? third : second);
+    }
+    return NULL;
 }
 
 static unsigned long long number(const char *word, const char *name, unsigned long long otherwise, int base)
@@ -50,6 +58,7 @@ static unsigned long long number(const char *word, const char *name, unsigned lo
 static int enter(const char *function)
 {
     char value[64];
+    listen();
     for (unsigned long long n = number("noise", NULL, 0, 10); n; n--)
         printf("synthetic noise of %s\n", function);
     fflush(stdout);
@@ -131,8 +140,10 @@ int amdsmi_get_gpu_device_uuid(void *handle, uint32_t *length, char *uuid)
 
 int amdsmi_get_gpu_asic_info(void *handle, char *info)
 {
-    uint64_t device = number("device", NULL, 0x738c, 16), target = number("arch", NULL, 0x908, 16);
+    uint64_t device, target;
     ENTER;
+    device = number("device", NULL, 0x738c, 16);
+    target = number("arch", NULL, 0x908, 16);
     memset(info, 0, ASIC_INFO_BYTES);
     strcpy(info + ASIC_market_name, "Synthetic MI100");
     sprintf(info + ASIC_asic_serial, "%016X", 0xABC0 + index_of(handle));

@@ -129,7 +129,7 @@ class TelemetrySampler:
                 os.close(writer)
             self._stage, self._empty, self._present = "start", 0, []
             end = self._listen(way, reader)
-            code = self._finish(self._process, patient=end.how in ("stopped", "refused", "reset"))
+            code = self._finish(self._process, end)
             self._cpu_before_s, self._cpu_s = self._cpu_before_s + self._cpu_s, 0.0
             if end.how == "died":
                 return _End("died", f"the process crashed ({_ending(code)}) {_where(self._stage)}")
@@ -238,18 +238,18 @@ class TelemetrySampler:
         self._last_tick = now
         self._ticks += 1
 
-    def _finish(self, process: subprocess.Popen[bytes], *, patient: bool) -> int | None:
+    def _finish(self, process: subprocess.Popen[bytes], end: _End) -> int | None:
         """End the process: by the end of its input, else by force; return its exit code.
 
-        A process that is still importing holds nothing, so it is not waited for.
+        One that hangs is not waited for, nor one that is still importing: it holds nothing yet. Another may
+        hold a lock of the driver's library that all its users share.
         """
         assert process.stdin is not None  # noqa: S101  # it was asked for
         with contextlib.suppress(OSError):
             process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if patient and self._stage not in ("start", "import"):
+        if end.how != "hung" and not (end.how == "stopped" and self._stage in ("start", "import")):
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(self._limits.stop_s)
-            return process.wait(0.02)
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(self._limits.stop_s)
