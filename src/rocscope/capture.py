@@ -14,13 +14,14 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rocscope import tables
+from rocscope.ceilings import RecordedCeilings
 from rocscope.errors import InputError
 
 SCHEMA_VERSION: Final = 1
@@ -130,6 +131,10 @@ class Manifest(BaseModel):
     model: dict[str, object] | None = None  # the served model's config.json, where found
     model_tp: int | None = None  # tensor-parallel size, where known
     world_size: int | None = None  # ranks that ran together, where recorded; tensor-parallel or other
+    # what the load measured: {"kind", "profiled", "unprofiled"}, each as rocscope.traffic.result reads it, or null
+    load: dict[str, Any] | None = None
+    # measured on the cards of this recording, where it was made; None: nobody looked
+    ceilings: list[RecordedCeilings] | None = None
     log_lines: dict[str, int] | None = None  # of the server's log, by kind (log_lines.py); None: no log read
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from rocscope.errors import UsageError
+from rocscope.traffic.spec import Load
+from rocscope.traffic.spec import parse as parse_load
 
 
 class _Options(BaseModel):
@@ -26,6 +28,7 @@ class AnalyzeOptions(_Options):
     tp: int | None = Field(default=None, ge=1)  # tensor-parallel size; else from the recording
     # time per output token, measured without the profiler: held against the kernel time of a step
     tpot_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    ceilings: str = "auto"  # measured ones: those of the capture or this machine; "none"; or a file of them
 
     @field_validator("steps", "between_s")
     @classmethod
@@ -49,12 +52,22 @@ class ProfileOptions(_Options):
     sample_hz: float = Field(default=2.0, ge=0, le=10)  # host samples; 0: none
     telemetry: Literal["auto", "amdsmi", "sysfs", "nvml", "none"] = "auto"  # auto: silent without a GPU
     telemetry_hz: float = Field(default=1.0, ge=0.1, le=10)  # each reading may wake a GPU's firmware
-    load: tuple[str, ...] | None = None  # command to start once a server is ready; its end ends the profile
+    # put on a server once it is ready; its end ends the profile. As --load says it, or a command's words
+    load: Load | None = None
+    # run the load once without the profiler first, where that starts on demand, and say what it costs
+    overhead: bool = True
     gpu: str | None = None  # name in the GPU table
     model: Path | None = None  # config.json of the served model, or its folder
     tp: int | None = Field(default=None, ge=1)
     every_report: bool = True  # False: without device data, only those that need no charts
     output_to_stderr: bool = False  # the command's stdout goes to our stderr, where ours carries JSON
+
+    @field_validator("load", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_load(value)
+        return Load("command", tuple(value)) if isinstance(value, list | tuple) else value
 
     @field_validator("kernels", "dispatches")
     @classmethod

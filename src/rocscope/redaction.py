@@ -38,6 +38,7 @@ from rocscope.redaction_words import (
     VERSION,
     Words,
 )
+from rocscope.traffic import result as traffic
 
 _SPAN_KINDS = frozenset({"api", "operator", "annotation", "gpu_annotation", "overhead"})
 _DOMAINS = frozenset({"boottime", "monotonic", "realtime", "unknown"})
@@ -160,6 +161,7 @@ def _manifest(manifest: Manifest, words: Words) -> Manifest:
             wall_offset_ns=clock.wall_offset_ns,
         ),
         window_ns=manifest.window_ns,
+        load=None if manifest.load is None else traffic.numbers(manifest.load),
         gpus=[_gpu(gpu, words) for gpu in manifest.gpus],
         processes=[_process(process, words) for process in manifest.processes],
         passes=[_pass(each, words) for each in manifest.passes],
@@ -211,7 +213,8 @@ def _process(process: Process, words: Words) -> Process:
 def _pass(each: Pass, words: Words) -> Pass:
     counters = tuple(words.kept(counter, COUNTERS, "counter") for counter in each.counters)
     words.count("notes removed", int(bool(each.note)))
-    return each.model_copy(update={"counters": counters, "note": ""})
+    words.count("kernel filters removed", int(bool(each.kernels)))
+    return each.model_copy(update={"counters": counters, "note": "", "kernels": ""})
 
 
 def _source(source: Source, index: int, words: Words) -> Source:

@@ -75,6 +75,7 @@ class Backend(Protocol):
     counts: bool  # can take hardware counters
     injects: bool  # loads itself into the processes, so that there must be no other
     in_place: bool  # the profiler becomes the command (exec), so that signals go to its pid
+    on_demand: bool  # records in a server only from start() to stop()
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
         """Look for the profiler and try whether it runs."""
@@ -108,6 +109,7 @@ class Base:
     counts = False
     injects = True
     in_place = True
+    on_demand = False
 
     def start(self, request: Request) -> None:
         """Record from launch on: nothing to do."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Final
 
+from rocscope.collectors import live_load, serving_sampler
 from rocscope.collectors.backend import describe
 from rocscope.collectors.live_outcome import Outcome, Progress, Recorded
 from rocscope.collectors.live_plan import Run, plan_run, prepare
@@ -21,7 +22,6 @@ from rocscope.launch.process import Target, check_program
 ORPHAN_GRACE_S: Final = 2.0  # for what a plain command leaves behind
 SERVER_GRACE_S: Final = 15.0  # for engine and workers of a server that ended first
 FORWARD_AFTER_S: Final = 5.0  # a shell that ignores Ctrl-C waits for its child, which must hear of it
-LOAD_STOP_S: Final = 15.0
 ABORT_S: Final = 20.0
 
 
@@ -100,6 +100,7 @@ def _profile(
     run = outcome.run
     server = run.request.server
     load: Target | None = None
+    serving = serving_sampler.Watch()
     try:
         if server is not None:
             ready = readiness.wait_until_ready(
@@ -111,23 +112,24 @@ def _profile(
             )
             if not ready:
                 return
+            serving.start(server.address, outcome, options)
+            if options.load and options.overhead and run.backend.on_demand:
+                live_load.unprofiled(target, outcome, options, interrupts, progress)
+            if interrupts.requested:
+                return
             run.backend.start(run.request)
         began = clocks.now_ns()
-        if options.load:
-            load = Target(
-                options.load,
-                environment=run.request.environment,
-                logs=options.out / "logs",
-                name="load",
-                stdout_to=2,  # the command's stdout is the command's alone
-            )
-            interrupts.watch(load)
+        serving.mark("before")
+        if options.load and server is not None:
+            load = live_load.start(run, options, interrupts)
         _until_over(target, load, options, interrupts, progress)
+        serving.mark("after")
         if server is not None:
             outcome.window_ns = (began, clocks.now_ns())
     finally:
+        serving.stop()
         if load is not None:
-            _stop_load(load, outcome)
+            live_load.stop(load, outcome)
     if server is not None and target.running:
         progress("ending the recording")
         try:
@@ -154,19 +156,6 @@ def _until_over(
         if target.running and not interrupts.requested:
             pause = 0.2 if load is not None else 1.0
             target.wait(pause if left is None else min(pause, left))
-
-
-def _stop_load(load: Target, outcome: Outcome) -> None:
-    """End the load before the server: vLLM waits for its clients for ever."""
-    ended_itself = not load.running
-    load.signal(signal.SIGINT)
-    ending = load.finish(grace_s=1.0, deadline_s=LOAD_STOP_S)
-    if ended_itself and ending.exit_code:
-        outcome.notices.append(
-            ("load-failed", f"the load ended with code {ending.exit_code}: {load.tail(3)}")
-        )
-    if ending.survived:
-        outcome.notices.append(("left-running", "processes of the load could not be ended"))
 
 
 def _finish(

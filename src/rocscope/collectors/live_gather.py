@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rocscope import log_lines, selection, tables
 from rocscope.capture import Capture, Clock, Manifest
-from rocscope.collectors import environment, server_log
+from rocscope.collectors import environment, live_load, server_log
 from rocscope.collectors.live_outcome import ENDED_BY_US, Outcome, Progress, Recorded
 from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
@@ -30,6 +30,7 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
     lost = run.backend.missing(run.request, outcome.seen)
     capture = _read(outcome, progress, lost)
     manifest = capture.manifest
+    manifest.load = live_load.results(outcome, options) or manifest.load
     for code, message in outcome.notices:
         capture.notice(code, message)
         say(message)

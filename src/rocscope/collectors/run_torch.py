@@ -48,6 +48,7 @@ class Torch(Base):
     name = "torch"
     help = "PyTorch's profiler inside vLLM or a PyTorch program: kernels, operators and steps of every rank"
     injects = False
+    on_demand = True
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
         """It is part of PyTorch; whether this vLLM has it is seen when planning."""

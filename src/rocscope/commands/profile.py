@@ -41,8 +41,16 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
 @click.option("--duration", type=float, metavar="S", help="Profile for S seconds, counted from readiness.")
 @click.option(
     "--load",
-    metavar="CMD",
-    help="Start CMD (no shell) once the server is ready; when it ends, so does the profiling.",
+    metavar="LOAD",
+    help="Put LOAD on the server once it is ready; when it ends, so does the profiling. builtin (or "
+    "builtin:concurrency=1+8,prompt=512,output=128,requests=32: see rocscope load), bench-serve (vLLM's own, "
+    "with its options behind it), none, or a command, run without a shell.",
+)
+@click.option(
+    "--overhead/--no-overhead",
+    default=True,
+    show_default=True,
+    help="Where the profiler starts on demand, run the load without it first, and say what profiling costs.",
 )
 @click.option("--ready-timeout", type=float, default=900.0, show_default=True, metavar="S")
 @click.option(
@@ -119,7 +127,8 @@ def COMMAND(
     Examples:
       rocscope profile -- python decode.py
       rocscope profile --duration 30 -- vllm serve MODEL -tp 4
-      rocscope profile --load "vllm bench serve --model MODEL" -- vllm serve MODEL
+      rocscope profile --load builtin -- vllm serve MODEL
+      rocscope profile --load builtin:concurrency=1+16,prompt=1024 -- vllm serve MODEL
       rocscope profile --profiler torch --duration 10 -- vllm serve MODEL
       rocscope profile --profiler torch -- python decode.py
       rocscope profile --dry-run --gpu MI100 -- vllm serve MODEL
@@ -154,8 +163,6 @@ def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:
     }
     given = {names.get(name, name): value for name, value in chosen.items()}
     try:
-        if given["load"] is not None:
-            given["load"] = tuple(shlex.split(given["load"]))
         if given["dispatches"] is not None:
             given["dispatches"] = parse_dispatches(given["dispatches"])
         return ProfileOptions(
