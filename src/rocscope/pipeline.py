@@ -163,7 +163,7 @@ def analyze_capture(
     capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
 ) -> Analysis:
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
-    from rocscope import metrics, ranking, selection, step_context, taxonomy
+    from rocscope import ceilings_choice, metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
     from rocscope.models import apply, sequence
 
@@ -175,7 +175,7 @@ def analyze_capture(
     names = taxonomy.classify(metrics.kernel_names(capture))
 
     say("measuring")
-    specs = _specs(capture, options)
+    specs, doubts = ceilings_choice.apply(capture.manifest, _specs(capture, options), options.ceilings)
     served, unused = _served(capture, options)
     kernels, placed = metrics.group(capture, names), None
     if reason := apply.contradiction(kernels, served):
@@ -188,8 +188,8 @@ def analyze_capture(
 
     say("analysing")
     study = Study(capture=capture, options=options, kernels=kernels, specs=specs, placed=placed)
-    if unused:
-        study.warn(unused.code, unused.message)
+    for each in (*doubts, *([unused] if unused else [])):
+        study.warn(each.code, each.message)
     for index, recorded in _overridden(capture, specs):
         study.warn(
             "gpu-overridden",
