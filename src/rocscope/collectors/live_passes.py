@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from rocscope import counter_plan
+from rocscope.capture import Capture
 from rocscope.collectors import gpu_arch, live
 from rocscope.collectors.counter_input import ROTATE_EVERY, Counting
 from rocscope.collectors.live_outcome import Progress, Recorded
 from rocscope.collectors.live_plan import Run, plan_run
 from rocscope.collectors.pass_merge import Taken, merge
-from rocscope.config import ProfileOptions
+from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.counter_plan import NONE, SLOWER, CounterPass, CounterPlan
 from rocscope.errors import DataLost, RocscopeError, UsageError
 from rocscope.launch.interrupts import Interrupts
@@ -230,7 +231,7 @@ def record(
                 failed.append(f"{label} failed, the others are used: {error.message}")
                 loud(failed[-1])
                 continue
-            done.append((Taken(number, recorded.capture, launch.counting), recorded))
+            done.append((Taken(number, _served(recorded.capture, launch, number), launch.counting), recorded))
             if launch.counting is not None and not recorded.capture.counters.num_rows:
                 why = ": perhaps nothing is called or numbered so" if launch.counting.narrowed else ""
                 failed.append(f"{label} gave no counters, the others are used{why}")
@@ -241,7 +242,7 @@ def record(
         loud(cut)
         problems.append(("passes-cut", cut))
     problems += [("pass-failed", text) for text in failed]
-    return _joined(done, problems, failed, cut=bool(cut))
+    return _joined(done, problems, failed, planned.plan.arch, cut=bool(cut))
 
 
 def _options(
@@ -253,6 +254,18 @@ def _options(
         own = done[0][1].capture.manifest.duration_s or 0.0
         changed["duration_s"] = max(LIMIT_LEAST_S, LIMIT_FACTOR * own)
     return options.model_copy(update=changed)
+
+
+def _served(capture: Capture, launch: Launch, number: int) -> Capture:
+    """Leave out what a server did under counters before it was ready and while it ended: other work.
+
+    The first launch stays whole: the analysis knows its window.
+    """
+    if number == 1 or launch.run.request.server is None:
+        return capture
+    from rocscope import selection
+
+    return selection.select(capture, AnalyzeOptions())
 
 
 def _stops(recorded: Recorded, number: int, label: str) -> str:
@@ -268,6 +281,7 @@ def _joined(
     done: Sequence[tuple[Taken, Recorded]],
     problems: Sequence[tuple[str, str]],
     failed: Sequence[str],
+    arch: str,
     *,
     cut: bool,
 ) -> Recorded:
@@ -277,6 +291,9 @@ def _joined(
     capture = merge([taken for taken, _ in done])
     for code, message in problems:
         capture.notice(code, message)
+    # older tools do not record which GPU it was; the counters were chosen for one architecture
+    gpus = capture.manifest.gpus
+    capture.manifest.gpus = [each if each.arch else each.model_copy(update={"arch": arch}) for each in gpus]
     capture.manifest.partial = capture.manifest.partial or cut
     return replace(
         first,
