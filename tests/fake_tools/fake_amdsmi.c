@@ -1,85 +1,28 @@
 /* A stand-in for libamd_smi.so: synthetic GPUs that do what the file named by FAKE_AMDSMI says, read anew at
  * every call so that a test can change its mind. Lines of that file:
  *
- *   gpus N | version MAJOR | arch HEX | device HEX | noise LINES
+ *   gpus N | version MAJOR | arch HEX | device HEX
  *   set FIELD VALUE       a field of the table of sensors; all others are all ones: "not filled"
- *   fail FUNCTION CODE    that function returns this code
- *   hang FUNCTION | crash FUNCTION
+ *   and what every stand-in heeds (orders.h): fail, hang, crash, noise
  *
  * fields.h is made from the binding that loads this: offset, width and count of each field of the table.
  * Every symbol that the binding wants and this file lacks is made to answer 2, "not supported". */
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#define ORDERS "FAKE_AMDSMI"
 #include "fields.h"
+#include "orders.h"
 
 enum { NOT_SUPPORTED = 2, MAX_GPUS = 16 };
 
 static char handles[MAX_GPUS], socket_handle;
 
-static char orders[8192];
-
-/* Read the orders, once a call. */
-static void listen(void)
-{
-    const char *path = getenv("FAKE_AMDSMI");
-    FILE *file = path ? fopen(path, "r") : NULL;
-    size_t length = file ? fread(orders, 1, sizeof orders - 1, file) : 0;
-    orders[length] = 0;
-    if (file)
-        fclose(file);
-}
-
-static const char *find(const char *word, const char *name, char *value)
-{
-    size_t length = strlen(word);
-    for (const char *line = orders; line && *line; line = strchr(line, '\n'), line += line != NULL) {
-        char second[64] = "", third[64] = "";
-        if (strncmp(line, word, length) || line[length] != ' ')
-            continue;
-        if (sscanf(line + length, "%63s %63s", second, third) < 1 || (name && strcmp(second, name)))
-            continue;
-        return strcpy(value, name ? third : second);
-    }
-    return NULL;
-}
-
-static unsigned long long number(const char *word, const char *name, unsigned long long otherwise, int base)
-{
-    char value[64];
-    return find(word, name, value) ? strtoull(value, NULL, base) : otherwise;
-}
-
-/* What every call begins with: print, hang, crash or fail as told. */
-static int enter(const char *function)
-{
-    char value[64];
-    listen();
-    for (unsigned long long n = number("noise", NULL, 0, 10); n; n--)
-        printf("synthetic noise of %s\n", function);
-    fflush(stdout);
-    if (find("hang", function, value))
-        for (;;)
-            pause();
-    if (find("crash", function, value))
-        raise(SIGSEGV);
-    return (int)number("fail", function, 0, 10);
-}
-
 static int index_of(void *handle) { return (int)((char *)handle - handles); }
 
 static uint32_t gpus(void) { return (uint32_t)number("gpus", NULL, 2, 10); }
-
-#define ENTER                                                                                                \
-    do {                                                                                                     \
-        int code = enter(__func__);                                                                          \
-        if (code)                                                                                            \
-            return code;                                                                                     \
-    } while (0)
 
 int amdsmi_init(uint64_t flags)
 {

@@ -18,7 +18,7 @@ _REASONS: Final = {  # nvml.h, nvmlClocksEventReason*: idle (0x1), set clocks (0
 _SLOWDOWNS: Final = 0x04 | 0x08 | 0x20 | 0x40 | 0x80  # 0x08: hardware slowdown, of whatever cause
 _MEMORY_TEMPERATURE: Final = 82  # NVML_FI_DEV_MEMORY_TEMP
 _EDGE: Final = 0  # NVML_TEMPERATURE_GPU
-_GRAPHICS_CLOCK, _SM_CLOCK, _MEMORY_CLOCK = 0, 1, 2
+_SM_CLOCK, _MEMORY_CLOCK = 1, 2
 _CORRECTED, _UNCORRECTED, _SINCE_BOOT = 0, 1, 0
 _TO_HOST, _FROM_HOST = 0, 1
 
@@ -54,7 +54,7 @@ class Reader:
         if not self._handles:
             raise Unavailable("no-gpu", "NVML sees no GPU")
         self.devices = [self._describe(handle, index) for index, handle in enumerate(self._handles)]
-        self.version = f"driver {_text(self._ask(pynvml.nvmlSystemGetDriverVersion)) or 'unknown'}"
+        self.version = f"driver {_text(self._ask('nvmlSystemGetDriverVersion')) or 'unknown'}"
 
     def _unavailable(self, error: Any) -> Unavailable:
         nvml, code = self._nvml, error.value
@@ -69,13 +69,12 @@ class Reader:
         return Unavailable("failed", f"NVML code {code}")
 
     def _describe(self, handle: Any, index: int) -> Device:
-        nvml = self._nvml
-        pci = self._ask(nvml.nvmlDeviceGetPciInfo, handle)
+        pci = self._ask("nvmlDeviceGetPciInfo", handle)
         place = _text(getattr(pci, "busId", "")).lower()
         domain, _, rest = place.partition(":")
         bdf = f"{domain[-4:]}:{rest}" if rest else f"unknown-{index}"
-        uuid = _text(self._ask(nvml.nvmlDeviceGetUUID, handle))
-        return Device(bdf, uuid, _text(self._ask(nvml.nvmlDeviceGetName, handle)))
+        uuid = _text(self._ask("nvmlDeviceGetUUID", handle))
+        return Device(bdf, uuid, _text(self._ask("nvmlDeviceGetName", handle)))
 
     def energy_bits(self, index: int) -> int:
         """NVML counts millijoules in 64 bits."""
@@ -83,15 +82,15 @@ class Reader:
 
     def read(self, index: int, before: Reading | None, *, slow: bool) -> Reading:
         """Read one GPU. Raises :class:`GpuReset` or :class:`NothingRead`."""
-        nvml, handle = self._nvml, self._handles[index]
+        handle = self._handles[index]
         values: dict[str, float] = {}
-        for metric, scale, call, *arguments in (
-            ("power_w", 1e-3, nvml.nvmlDeviceGetPowerUsage),
-            ("clock_hz", 1e6, nvml.nvmlDeviceGetClockInfo, _SM_CLOCK),
-            ("memory_clock_hz", 1e6, nvml.nvmlDeviceGetClockInfo, _MEMORY_CLOCK),
-            ("temperature_edge_c", 1.0, nvml.nvmlDeviceGetTemperature, _EDGE),
+        for metric, scale, name, *arguments in (
+            ("power_w", 1e-3, "nvmlDeviceGetPowerUsage"),
+            ("clock_hz", 1e6, "nvmlDeviceGetClockInfo", _SM_CLOCK),
+            ("memory_clock_hz", 1e6, "nvmlDeviceGetClockInfo", _MEMORY_CLOCK),
+            ("temperature_edge_c", 1.0, "nvmlDeviceGetTemperature", _EDGE),
         ):
-            found = self._ask(call, handle, *arguments)
+            found = self._ask(name, handle, *arguments)
             if isinstance(found, int):
                 values[metric] = found * scale
         self._add_memory(values, handle)
@@ -100,23 +99,23 @@ class Reader:
             self._seldom(values, handle)
         if not values:
             raise NothingRead("NVML gives nothing")
-        return Reading(values, self._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, handle))
+        return Reading(values, self._ask("nvmlDeviceGetTotalEnergyConsumption", handle))
 
     def _add_memory(self, values: dict[str, float], handle: Any) -> None:
-        nvml = self._nvml
-        activity = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
+        activity = self._ask("nvmlDeviceGetUtilizationRates", handle)
         if activity is not None:
             values["busy_frac"], values["memory_busy_frac"] = activity.gpu / 100, activity.memory / 100
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
         if memory is not None:
             values["vram_used_bytes"] = float(memory.used)
-        fields = self._ask(nvml.nvmlDeviceGetFieldValues, handle, [_MEMORY_TEMPERATURE])
-        if fields and fields[0].nvmlReturn == nvml.NVML_SUCCESS and fields[0].value.uiVal:
+        fields = self._ask("nvmlDeviceGetFieldValues", handle, [_MEMORY_TEMPERATURE])
+        if fields and fields[0].nvmlReturn == 0 and fields[0].value.uiVal:
             values["temperature_memory_c"] = float(fields[0].value.uiVal)
 
     def _add_throttling(self, values: dict[str, float], handle: Any) -> None:
-        nvml = self._nvml
-        bits = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        if bits is None:  # its name in drivers before 535
+            bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
         if not isinstance(bits, int):
             return
         values["throttle_status"], values["throttled"] = float(bits), float(bool(bits & _SLOWDOWNS))
@@ -124,24 +123,26 @@ class Reader:
             values[metric] = float(bool(bits & mask))
 
     def _seldom(self, values: dict[str, float], handle: Any) -> None:
-        nvml = self._nvml
-        cap = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        cap = self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)
         if isinstance(cap, int):
             values["power_cap_w"] = cap / 1e3
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
         if memory is not None:
             values["vram_total_bytes"] = float(memory.total)
         for metric, kind in (("ecc_correctable", _CORRECTED), ("ecc_uncorrectable", _UNCORRECTED)):
-            count = self._ask(nvml.nvmlDeviceGetTotalEccErrors, handle, kind, _SINCE_BOOT)
+            count = self._ask("nvmlDeviceGetTotalEccErrors", handle, kind, _SINCE_BOOT)
             if isinstance(count, int):
                 values[metric] = float(count)
-        rates = [self._ask(nvml.nvmlDeviceGetPcieThroughput, handle, way) for way in (_TO_HOST, _FROM_HOST)]
+        rates = [self._ask("nvmlDeviceGetPcieThroughput", handle, way) for way in (_TO_HOST, _FROM_HOST)]
         if all(isinstance(rate, int) for rate in rates):
             values["pcie_bytes_per_s"] = sum(rates) * 1024.0  # each over 20 ms, in KiB/s
 
-    def _ask(self, call: Any, *arguments: Any) -> Any:
-        """Return what NVML gives, ``None`` where this GPU has it not. Raises :class:`GpuReset`."""
+    def _ask(self, name: str, *arguments: Any) -> Any:
+        """Return what NVML gives, ``None`` where GPU or driver have it not. Raises :class:`GpuReset`."""
         nvml = self._nvml
+        call = getattr(nvml, name, None)
+        if call is None:
+            return None
         try:
             return call(*arguments)
         except nvml.NVMLError as error:
