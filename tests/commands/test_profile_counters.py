@@ -74,9 +74,8 @@ def test_a_saved_run_gives_the_same_again(standins: Path, tmp_path: Path) -> Non
 
 
 def test_the_plan_is_shown_before_anything_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    told = dry(
-        capsys, "--counters", "standard", "--gpu", "MI100", "--duration", "30", "--", "vllm", "serve", "M"
-    )
+    wish = ("--counters", "standard", "--gpu", "MI100", "--duration", "30")
+    told = dry(capsys, *wish, "--", "vllm", "serve", "M")
     passes = told["passes"]
     assert isinstance(passes, list)
     assert passes[0]["counters"] == [] and passes[0]["launches"] == 1
@@ -115,7 +114,7 @@ def test_a_person_reads_the_plan_too(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "code", "said"),
     [
         (("--counters", "SQ_WAVEZ", "--gpu", "MI100"), 2, "did you mean SQ_WAVES"),
-        (("--counters", "standard"), 2, "name the GPU with --gpu"),
+        (("--counters", "standard", "--profiler", "rocprofv3"), 2, "name the GPU with --gpu"),
         (("--counters", "standard", "--gpu", "H200", "--profiler", "rocprofv3"), 5, "sm_90"),
         (("--kernels", "gptq"), 2, "say which counters"),
         (("--dispatches", "2:9"), 2, "say which counters"),
