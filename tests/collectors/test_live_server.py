@@ -16,12 +16,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
+from rocscope.analyzers import load as load_analyzer
 from rocscope.collectors import live
 from rocscope.collectors.live_outcome import Recorded
 from rocscope.config import ProfileOptions
 from rocscope.errors import TargetDied, TargetError, TargetNotReady
 
-SERVER = """
+SERVER = r"""
 import gzip, http.server, json, os, sys, time
 option = lambda name, default=None: sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 port = int(option("--port"))
@@ -36,7 +37,16 @@ def kernel(n):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "M"}]}')
     def do_POST(self):
+        if self.path == "/v1/completions":
+            wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["max_tokens"]
+            self.send_response(200); self.end_headers()
+            for _ in range(wanted):
+                self.wfile.write(b'data: {"choices": [{"text": "a"}]}\n\n'); time.sleep(0.001)
+            usage = json.dumps({"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": wanted}})
+            self.wfile.write(f"data: {usage}\n\ndata: [DONE]\n\n".encode())
+            return
         known = folder is not None and not (os.environ.get("NO_STOP") and "stop" in self.path)
         if known and self.path == "/stop_profile" and not os.environ.get("NO_TRACE"):
             with gzip.open(f"{folder}/rank0.1.pt.trace.json.gz", "wt") as stream:
@@ -220,3 +230,28 @@ def test_a_trace_that_cannot_be_read_is_lost_data(vllm: Path, tmp_path: Path, po
     recorded, _ = record(tmp_path, port, profiler="torch", duration_s=0.3)
     assert recorded.exit_code == 11
     assert any(each.code == "unreadable" for each in recorded.capture.manifest.notices)
+
+
+@pytest.mark.parametrize("overhead", [True, False])
+def test_what_profiling_costs_is_measured_with_the_same_load(
+    vllm: Path, tmp_path: Path, port: int, overhead: bool
+) -> None:
+    load = "builtin:concurrency=1,requests=4,prompt=4,output=3,warmup=0"
+    recorded, said = record(tmp_path, port, profiler="torch", load=load, overhead=overhead)
+    assert said == []
+    measured = recorded.capture.manifest.load
+    assert measured is not None
+    assert measured["profiled"]["levels"][0]["output_tokens"] == 12
+    assert (measured["unprofiled"] is not None) == overhead
+    told = load_analyzer.overhead(measured)
+    assert (told["overhead_frac"] is not None) == overhead
+    window = recorded.capture.manifest.window_ns
+    assert window is not None  # of the load under the profiler alone
+
+
+def test_without_a_profiler_the_load_is_unprofiled(vllm: Path, tmp_path: Path, port: int) -> None:
+    load = "builtin:concurrency=1,requests=2,prompt=4,output=3,warmup=0"
+    measured = record(tmp_path, port, load=load)[0].capture.manifest.load
+    assert measured is not None
+    assert measured["profiled"] is None
+    assert measured["unprofiled"]["levels"][0]["requests"] == 2

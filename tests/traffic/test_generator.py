@@ -121,7 +121,7 @@ def test_a_server_that_answers_nothing_is_an_error(serve: Serve) -> None:
         generate("http://127.0.0.1:9", Shape())
     with pytest.raises(TargetError, match="longer than the context"):
         generate(serve("window", "50"), Shape(concurrency=(1,), requests=1, prompt=60, output=2, warmup=0))
-    with pytest.raises(TargetError, match="refuses completions.*out of memory"):
+    with pytest.raises(TargetError, match=r"refuses completions.*out of memory"):
         generate(serve("fail-every", "1"), Shape())
 
 

@@ -113,7 +113,7 @@ def _profile(
             if not ready:
                 return
             serving.start(server.address, outcome, options)
-            if options.load and options.overhead and run.backend.on_demand:
+            if options.load and options.load.measures and options.overhead and run.backend.on_demand:
                 live_load.unprofiled(target, outcome, options, interrupts, progress)
             if interrupts.requested:
                 return
@@ -122,7 +122,7 @@ def _profile(
         serving.mark("before")
         if options.load and server is not None:
             load = live_load.start(run, options, interrupts)
-        _until_over(target, load, options, interrupts, progress)
+        _until_over(target, load, run, options, interrupts, progress)
         serving.mark("after")
         if server is not None:
             outcome.window_ns = (began, clocks.now_ns())
@@ -141,6 +141,7 @@ def _profile(
 def _until_over(
     target: Target,
     load: Target | None,
+    run: Run,
     options: ProfileOptions,
     interrupts: Interrupts,
     progress: Progress,
@@ -151,7 +152,8 @@ def _until_over(
         left = None if options.duration_s is None else options.duration_s - passed
         if left is not None and left <= 0:
             return
-        progress(f"profiling, {passed:.0f} s" + (f" of {options.duration_s:g}" if left is not None else ""))
+        at = run.backend.progress(run.request)
+        progress(f"{at}profiling, {passed:.0f} s" + (f" of {options.duration_s:g}" if left is not None else ""))
         target.changed.clear()
         if target.running and not interrupts.requested:
             pause = 0.2 if load is not None else 1.0

@@ -85,6 +85,11 @@ class Load:
     words: tuple[str, ...] = ()  # of a command, or further options of bench-serve
     shape: Shape = field(default_factory=Shape)
 
+    @property
+    def measures(self) -> bool:
+        """Whether it says afterwards how fast the server was."""
+        return self.kind != "command"
+
     def command(self, server: Place, folder: Path) -> tuple[str, ...]:
         """Say what to run against ``server``; results go into ``folder``. Raises :class:`UsageError`."""
         if self.kind == "command":
