@@ -28,6 +28,7 @@ _DETAILED: Final = re.compile(
 _PROFILER: Final = re.compile(r"ProfilerStep#?(\d+)")
 _MOST_ANCHORS: Final = 64  # kernels tried as the mark of a step
 _COVER_FRAC: Final = 0.5  # of the recording that the repeated steps must fill
+_PAUSE: Final = 2.0  # times the usual time between steps, beyond a step's own length: nothing was to be done
 _JITTER_FRAC: Final = 0.25  # periods may differ this much from their median before they are no period
 
 
@@ -78,8 +79,8 @@ def annotated(capture: Capture) -> pd.DataFrame:
 
     Columns: gpu, name, start_ns, end_ns, the fields of :class:`Step`, on_gpu. Annotations on the GPU's own
     timeline are preferred; where there are only those of the host, they stand for every GPU of their process
-    and ``on_gpu`` is false. What a trace gives once for each stream, the same name at the same time, is one
-    step.
+    and ``on_gpu`` is false; without any dispatch ``gpu`` is then the process. What a trace gives once for
+    each stream, the same name at the same time, is one step.
     """
     import pandas as pd
 
@@ -98,6 +99,8 @@ def annotated(capture: Capture) -> pd.DataFrame:
     on_gpu = not device.empty
     if on_gpu:
         frame = _of_all_streams(device.astype({"gpu": int}))
+    elif not capture.dispatches.num_rows:
+        frame = frame.assign(gpu=frame["process"])
     else:
         table = capture.dispatches.group_by(["process", "gpu"]).aggregate([]).to_pandas()
         frame = frame.drop(columns="gpu").merge(table, on="process")
@@ -108,6 +111,25 @@ def annotated(capture: Capture) -> pd.DataFrame:
     frame["on_gpu"] = on_gpu
     found: pd.DataFrame = frame[wanted].sort_values(["gpu", "start_ns"], kind="stable", ignore_index=True)
     return found
+
+
+def extended(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return annotated steps with ends at the start of the next: head and sampler run after an annotation.
+
+    A step that no other follows, or only after a pause, is given the time that usually lies between an
+    annotation's end and the next step of that GPU. Steps of a recording that has only one keep their ends.
+    """
+    ends = frame["end_ns"].astype(np.int64).to_numpy(copy=True)
+    for gpu in frame["gpu"].unique():
+        mine = np.flatnonzero((frame["gpu"] == gpu).to_numpy())
+        if len(mine) < 2:
+            continue
+        start, end = frame["start_ns"].to_numpy(np.int64)[mine], ends[mine]
+        after = np.append(start[1:] - end[:-1], np.iinfo(np.int64).max)
+        usual = max(0, int(np.median(after[:-1])))
+        paused = after > _PAUSE * usual + (end - start)
+        ends[mine] = end + np.where(paused, np.minimum(usual, after), after)
+    return frame.assign(end_ns=ends)
 
 
 def _of_all_streams(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from rocscope import intervals, metrics, steps
+from rocscope import metrics, step_context, steps
 from rocscope.findings import PhaseSummary
 from rocscope.study import Study
 
@@ -24,64 +27,119 @@ class Phases:
     adds = ()
 
     def run(self, study: Study) -> None:
-        """Summarise the annotated steps, if there are any with kernels in them."""
-        found = steps.annotated(study.capture)
-        if found.empty or study.kernels.empty:
+        """Summarise the annotated steps: those with kernels in them, or all where none was recorded."""
+        placed = place(study)
+        if placed is None:
             return
-        window = study.capture.manifest.window_ns
-        if study.options.between_s and window:  # a step that is cut has not all its kernels
-            found = found[(found["start_ns"] >= window[0]) & (found["end_ns"] <= window[1])].copy()
-            if found.empty:
-                return
-        if not found["on_gpu"].iloc[0]:
+        if placed.rows is None:
             study.warn(
-                "steps-from-host",
-                "step annotations were recorded on the host only: a step holds the kernels that ran while it "
-                "was open there, and kernels that ran later are in no step",
+                "steps-without-kernels",
+                "steps were annotated on the host and no GPU kernel was recorded: their times are the host's",
             )
-        found["step"] = np.arange(len(found))
-        work = _work(study, found)
-        used = found[found["step"].isin(work["step"].unique())]
+            used, work = placed.steps, None
+        else:
+            if not placed.launched:
+                study.warn(
+                    "steps-from-host",
+                    "step annotations were recorded on the host only: a step holds the kernels that ran "
+                    "while it was open there, and kernels that ran later are in no step",
+                )
+            work = _work(study, placed)
+            used = placed.steps[placed.steps["step"].isin(work["step"].unique())]
         for phase, rows in used.groupby("phase", sort=True):
             study.phases.append(_summary(str(phase), rows, work))
 
 
-def _work(study: Study, found: pd.DataFrame) -> pd.DataFrame:
-    """Return time and dispatches by (step, family) of the kernels that start within a step of their GPU."""
+@dataclass(frozen=True)
+class Placed:
+    """Steps, and the dispatches with times that belong to them."""
+
+    steps: pd.DataFrame  # of steps.annotated, each to the start of the next, with its number ``step``
+    rows: pa.Table | None  # of metrics.timing; None where the recording has no kernels
+    at: NDArray[np.int64]  # of each row its step, -1 where none
+    launched: bool  # a row is placed by where it ran or was launched, not by what was open at the time
+
+
+def place(study: Study) -> Placed | None:
+    """Return the annotated steps and whose kernels are whose; ``None`` without steps.
+
+    Steps reach to the start of the next, as in the step table, unless only a few of them were selected. A
+    step that a selection cuts has not all its kernels and is left out.
+    """
+    capture = study.capture
+    found = steps.annotated(capture)
+    if found.empty or (study.kernels.empty and bool(found["on_gpu"].iloc[0])):
+        return None
+    if study.options.steps is None:
+        found = steps.extended(found)
+    window = capture.manifest.window_ns
+    if study.options.between_s and window:
+        found = found[(found["start_ns"] >= window[0]) & (found["end_ns"] <= window[1])]
+        if found.empty:
+            return None
+    found = found.reset_index(drop=True)
+    found["step"] = np.arange(len(found))
+    if study.kernels.empty:
+        return Placed(found, None, np.empty(0, np.int64), launched=True)
+    rows = metrics.timing(capture).rows.select(_COLUMNS)
+    rows = rows.filter(pc.and_(rows["start_ns"].is_valid(), rows["duration_ns"].is_valid()))
+    rows = rows.unify_dictionaries()
+    at = step_context.step_of(rows, found, capture)
+    launched = bool((at >= 0).any()) or bool(found["on_gpu"].iloc[0])
+    if not launched:
+        at = step_context.step_of(rows, found.assign(on_gpu=True), capture)
+    return Placed(found, rows, at, launched)
+
+
+_COLUMNS = [
+    *("gpu", "process", "correlation_id", "kernel", "start_ns", "duration_ns", "count"),
+    *metrics.SHAPE,
+]
+
+
+def _work(study: Study, placed: Placed) -> pd.DataFrame:
+    """Return time and dispatches by (step, family)."""
     import pandas as pd
 
-    rows = metrics.timing(study.capture).rows.select(["gpu", "kernel", "start_ns", "duration_ns"])
-    rows = rows.filter(pc.and_(rows["start_ns"].is_valid(), rows["duration_ns"].is_valid()))
+    assert placed.rows is not None  # noqa: S101  # looked before
+    inside = placed.at >= 0
+    rows = placed.rows.filter(pa.array(inside))
     families = study.kernels.drop_duplicates("raw_name").set_index("raw_name")["family"]
-    frame = rows.to_pandas()
-    parts = []
-    for gpu, here in frame.groupby("gpu"):
-        mine = found[found["gpu"] == gpu]
-        index = intervals.inside(
-            here["start_ns"].to_numpy(np.int64),
-            mine["start_ns"].to_numpy(np.int64),
-            mine["end_ns"].to_numpy(np.int64),
-        )
-        kept = here[index >= 0]
-        step = mine["step"].to_numpy()[index[index >= 0]]
-        sums = kept.assign(step=step).groupby(["step", "kernel"], observed=True)["duration_ns"]
-        parts.append(sums.agg(["sum", "size"]).reset_index())
-    work = pd.concat(parts, ignore_index=True)
-    work["family"] = work["kernel"].astype(object).map(families).fillna("other")
-    sums_by_family: pd.DataFrame = work.groupby(["step", "family"])[["sum", "size"]].sum().reset_index()
-    return sums_by_family
+    frame = pd.DataFrame(
+        {
+            "step": placed.at[inside],
+            "kernel": rows["kernel"].to_pandas(),
+            "ns": rows["duration_ns"].to_numpy(),
+            "count": rows["count"].to_numpy(),
+        }
+    )
+    sums = frame.groupby(["step", "kernel"], observed=True)[["ns", "count"]].sum().reset_index()
+    sums["family"] = sums["kernel"].astype(object).map(families).fillna("other")
+    work: pd.DataFrame = sums.groupby(["step", "family"])[["ns", "count"]].sum().reset_index()
+    return work
 
 
-def _summary(phase: str, rows: pd.DataFrame, work: pd.DataFrame) -> PhaseSummary:
+def _summary(phase: str, rows: pd.DataFrame, work: pd.DataFrame | None) -> PhaseSummary:
     """Average over GPUs, which run the same steps at the same time."""
     gpus = rows["gpu"].nunique()
     first = rows[rows["gpu"] == rows["gpu"].value_counts().sort_index().idxmax()]
     made = first["context_tokens"].astype(float) + first["generation_tokens"].astype(float)
     tokens = None if made.isna().any() else int(made.sum())
     time = float((rows["end_ns"] - rows["start_ns"]).sum()) / gpus
-    mine = work[work["step"].isin(rows["step"])].groupby("family")[["sum", "size"]].sum()
-    total = float(mine["sum"].sum())
-    families: list[dict[str, Any]] = [
+    return PhaseSummary(
+        phase=phase,
+        steps=len(first),
+        tokens=tokens,
+        time_s=time * 1e-9,
+        us_per_token=time * 1e-3 / tokens if tokens else None,
+        families=[] if work is None else _families(work[work["step"].isin(rows["step"])], gpus, tokens),
+    )
+
+
+def _families(work: pd.DataFrame, gpus: int, tokens: int | None) -> list[dict[str, Any]]:
+    mine = work.groupby("family")[["ns", "count"]].sum()
+    total = float(mine["ns"].sum())
+    return [
         {
             "family": str(family),
             "dispatches": round(size / gpus),
@@ -93,14 +151,6 @@ def _summary(phase: str, rows: pd.DataFrame, work: pd.DataFrame) -> PhaseSummary
             ((str(f), (float(s), int(n))) for f, s, n in mine.itertuples()), key=lambda each: -each[1][0]
         )
     ]
-    return PhaseSummary(
-        phase=phase,
-        steps=len(first),
-        tokens=tokens,
-        time_s=time * 1e-9,
-        us_per_token=time * 1e-3 / tokens if tokens else None,
-        families=families,
-    )
 
 
 ANALYZER = Phases()
