@@ -129,15 +129,23 @@ def table(content: int, fields: dict[str, int | list[int]]) -> bytes:
     return bytes(blob)
 
 
-def card(root: Path, index: int, *, blob: bytes | None = None, node: int | None = None, **files: str) -> Path:
-    """Make card ``index`` at bus 0x10, 0x20, ... under ``root``; return its device folder.
+def card(
+    root: Path,
+    index: int,
+    *,
+    blob: bytes | None = None,
+    node: int | None = None,
+    bus: int | None = None,
+    **files: str,
+) -> Path:
+    """Make card ``index`` at ``bus``, by default 0x10, 0x20, ... under ``root``; return its device folder.
 
     ``files`` are further files: ``gpu_busy_percent="93"``, ``hwmon__power1_average="211000000"``
     (``__`` for a slash; hwmon's folder has a number of its own).
     """
     device = root / "class" / "drm" / f"card{index}" / "device"
     device.mkdir(parents=True)
-    bus = 0x10 + 0x10 * index
+    bus = 0x10 + 0x10 * index if bus is None else bus
     given = {
         "vendor": "0x1002",
         "device": "0x738c",

@@ -24,6 +24,7 @@ from rocscope.launch.clocks import now_ns
 
 CHILD: Final = "rocscope.collectors.telemetry_child"
 MAX_LINE_BYTES: Final = 4 << 20  # of one tick: some hundred GPUs
+_ANSWER_S: Final = 2.0  # a run that is shorter may well end before the first reading
 _EMPTY_TICKS: Final = 3  # so many without one reading: this source cannot read here
 
 
@@ -77,6 +78,7 @@ class TelemetrySampler:
         self._cpu_s = self._cpu_before_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._stage = "start"
+        self._started = time.monotonic()
         self._wake, self._waker = os.pipe()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu-telemetry", daemon=True)
@@ -84,10 +86,11 @@ class TelemetrySampler:
 
     def stop(self) -> bool:
         """End sampling; tell whether the thread ended before the deadline."""
+        waited_s = time.monotonic() - self._started
         self._stopping.set()
         os.write(self._waker, b".")
         self._thread.join(STOP_DEADLINE_S)
-        self._note()
+        self._note(waited_s)
         if self._thread.is_alive():
             return False
         os.close(self._wake)
@@ -256,11 +259,17 @@ class TelemetrySampler:
         self._troubles["its process could not be ended even with SIGKILL: the driver holds it"] += 1
         return None
 
-    def _note(self) -> None:
+    def _note(self, waited_s: float) -> None:
         """Say what was used, what was not and why, and what is missing."""
         refused = "; ".join(self._refused)
         if self.source is None:
-            if self._refused and len(self._refused) == len(self._ways):
+            waited_s = time.monotonic() - self._started
+            if len(self._refused) < len(
+                self._ways
+            ):  # ended before an answer; of a short run none is expected
+                late = f"{self._ways[len(self._refused)].label} did not answer in {waited_s:.1f} s"
+                refused = "; ".join([*self._refused, f"{late} {_where(self._stage)}"])
+            if len(self._refused) == len(self._ways) or waited_s > _ANSWER_S + 1 / self._hz:
                 self.notices.append(("telemetry-missing", f"no GPU telemetry ({refused})"))
             return
         count = len(self.devices)
