@@ -57,14 +57,14 @@ class Launches:
 
         ``launches`` of a pass is how many it adds: 0 where it shares that of the pass before it by turns.
         """
-        told = self.launches[0].run.dry(replace_out(options, self.launches[0].out))
+        told = self.launches[0].run.dry(_into(options, self.launches[0].out))
         if not self.plan.passes:
             return told
         told["passes"] = []
         counted = sum(each.counting is not None for each in self.launches)
         for number, each in enumerate(self.launches, 1):
             if number > 1:
-                more = each.run.dry(replace_out(options, each.out))
+                more = each.run.dry(_into(options, each.out))
                 told["files"] += [name for name in more["files"] if not name.endswith("/capture")]
                 told["contents"] |= more["contents"]
             for turn, one in enumerate(each.passes):
@@ -85,7 +85,7 @@ class Launches:
         return told
 
 
-def replace_out(options: ProfileOptions, out: Path) -> ProfileOptions:
+def _into(options: ProfileOptions, out: Path) -> ProfileOptions:
     """Return ``options`` with another folder."""
     return options.model_copy(update={"out": out})
 
@@ -178,7 +178,7 @@ def _cost(base: Run, options: ProfileOptions, launches: int) -> list[str]:
             f"and {SLOWER} times as long has been seen"
         ]
     notes = [f"the server is started and ended {launches} times: its start-up comes on top, each time"]
-    if options.load:
+    if options.load and options.load.kind == "command":
         notes.append(
             "the load is replayed as it is in each launch: give it a seed, so that the work is the same"
         )
@@ -221,7 +221,7 @@ def record(
                 recorded = live.record(
                     command,
                     _options(options, launch, done),
-                    progress=lambda text, label=label: tell(f"{label}: {text}"),  # type: ignore[misc]  # default
+                    progress=_labelled(tell, label),
                     say=loud,
                     run=launch.run,
                 )
@@ -245,11 +245,21 @@ def record(
     return _joined(done, problems, failed, planned.plan.arch, cut=bool(cut))
 
 
+def _labelled(tell: Progress, label: str) -> Progress:
+    return lambda text: tell(f"{label}: {text}")
+
+
 def _options(
     options: ProfileOptions, launch: Launch, done: Sequence[tuple[Taken, Recorded]]
 ) -> ProfileOptions:
-    """Return the options of one launch; under counters a command that ends by itself gets a limit."""
+    """Return the options of one launch.
+
+    Power, clocks and the host are sampled in the first, whose times count. Under counters a command that ends
+    by itself gets a limit.
+    """
     changed: dict[str, Any] = {"out": launch.out}
+    if done:
+        changed |= {"sample_hz": 0.0, "telemetry": "none", "overhead": False}
     if done and options.duration_s is None and launch.run.request.server is None:
         own = done[0][1].capture.manifest.duration_s or 0.0
         changed["duration_s"] = max(LIMIT_LEAST_S, LIMIT_FACTOR * own)
