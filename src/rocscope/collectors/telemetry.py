@@ -263,10 +263,7 @@ class TelemetrySampler:
         """Say what was used, what was not and why, and what is missing."""
         refused = "; ".join(self._refused)
         if self.source is None:
-            waited_s = time.monotonic() - self._started
-            if len(self._refused) < len(
-                self._ways
-            ):  # ended before an answer; of a short run none is expected
+            if len(self._refused) < len(self._ways):  # ended before an answer
                 late = f"{self._ways[len(self._refused)].label} did not answer in {waited_s:.1f} s"
                 refused = "; ".join([*self._refused, f"{late} {_where(self._stage)}"])
             if len(self._refused) == len(self._ways) or waited_s > _ANSWER_S + 1 / self._hz:
