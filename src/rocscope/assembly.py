@@ -53,6 +53,8 @@ def without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
 
     It needs none of the libraries that tables of kernels do, so that a run without a profiler ends fast.
     """
+    from rocscope import serving_metrics
+
     manifest = capture.manifest
     warnings = [Warned(code="no-gpu-kernels", message="no GPU kernels in this recording")]
     warnings += [Warned(code=each.code, message=each.message) for each in manifest.notices]
@@ -69,6 +71,7 @@ def without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
         families=[],
         kernels=[],
         targets=[],
+        serving=serving_metrics.of_capture(capture),
     )
 
 

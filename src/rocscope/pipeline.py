@@ -187,7 +187,9 @@ def analyze_capture(
     kernels = apply.apply(step_context.add(kernels, capture, placed), specs, served)
 
     say("analysing")
-    study = Study(capture=capture, options=options, kernels=kernels, specs=specs, placed=placed)
+    study = Study(
+        capture=capture, options=options, kernels=kernels, specs=specs, placed=placed, served=served
+    )
     for each in (*doubts, *([unused] if unused else [])):
         study.warn(each.code, each.message)
     for index, recorded in _overridden(capture, specs):

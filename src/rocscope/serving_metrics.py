@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rocscope.capture import Capture
+from rocscope.traffic import result
 
 SOURCE: Final = "serving"
 LIVE: Final = "server"  # subject of scrapes whose times are those of the recording's clock
@@ -284,7 +285,7 @@ def of_window(scrapes: Scrapes, first_ns: int, last_ns: int) -> Figures:
 def of_capture(capture: Capture) -> Figures:
     """Return the figures of the window that was profiled, ``{}`` where no server was sampled.
 
-    Where a load ran and says what it got, ``load`` sets the two against each other.
+    Where a load ran and says what it got, ``against_load`` sets the two against each other.
     """
     scrapes = Scrapes.read(capture.samples)
     window = capture.manifest.window_ns
@@ -293,7 +294,8 @@ def of_capture(capture: Capture) -> Figures:
     if scrapes is None or not len(scrapes.times):
         return {}
     found = figures(scrapes)
-    return {**found, "load": _against_load(found, getattr(capture.manifest, "load", None))}
+    load = capture.manifest.load
+    return {**found, "against_load": _against_load(found, None if load is None else result.numbers(load))}
 
 
 def _against_load(found: Figures, load: Mapping[str, Any] | None) -> Figures | None:
@@ -302,9 +304,9 @@ def _against_load(found: Figures, load: Mapping[str, Any] | None) -> Figures | N
     ``None`` where the load's result is not known. The rate is not known where the server made other tokens
     too, such as those of warm-up requests: in what time is not told.
     """
-    result = (load or {}).get("profiled") or (load or {}).get("unprofiled")
-    tokens, served = _sum(result, "output_tokens"), found["generation_tokens"]
-    seconds = _sum(result, "duration_s")
+    ran = (load or {}).get("profiled") or (load or {}).get("unprofiled")
+    tokens, served = _sum(ran, "output_tokens"), found["generation_tokens"]
+    seconds = _sum(ran, "duration_s")
     if tokens is None or seconds is None or served is None:
         return None
     same = abs(served - tokens) <= _SAME_FRAC * tokens
@@ -318,8 +320,8 @@ def _against_load(found: Figures, load: Mapping[str, Any] | None) -> Figures | N
     }
 
 
-def _sum(result: Mapping[str, Any] | None, name: str) -> float | None:
-    values = [each.get(name) for each in (result or {}).get("levels", [])]
+def _sum(ran: Mapping[str, Any] | None, name: str) -> float | None:
+    values = [each.get(name) for each in (ran or {}).get("levels", [])]
     return math.fsum(values) if values and all(isinstance(each, int | float) for each in values) else None
 
 

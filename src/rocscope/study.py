@@ -25,6 +25,8 @@ from rocscope.hardware import GpuSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rocscope.models.served import ServedModel
+
 GROUP_COLUMNS: Final = (  # what metrics.group makes
     "gpu",
     "process",
@@ -117,6 +119,7 @@ class Study:
     step_table_missing: str | None = None  # why there is none
     serving: dict[str, Any] = field(default_factory=dict)
     telemetry: dict[str, Any] = field(default_factory=dict)
+    served: ServedModel | None = None  # the model, where it is known and its shapes fit the kernels
     not_evaluated: list[NotEvaluated] = field(default_factory=list)
     placed: Any = None  # what models.sequence.place said, by which rows of one launch shape are kept apart
 
