@@ -56,6 +56,7 @@ class Timeline(_Data):
     """Which pauses are launch gaps, and when they matter."""
 
     launch_gap_s: Figure
+    step_gap_s: Figure  # the same within an annotated step, where launches alone fill pauses
     gap_frac: Figure
     one_gap_frac: Figure  # a single pause beyond this share of the window
 

@@ -62,6 +62,8 @@ def test_pauses_are_not_claimed_where_kernels_are_missing_or_not_placed():
 def test_on_recordings_between_requests_and_not_within_replays(captures):
     served = rocscope.analyze(captures / "h200_vllm" / "gptq8_graph.kineto.json.gz")
     target = next(each for each in served.targets if "host-stalls" in each.id)
-    assert target.time_frac == pytest.approx(0.299, abs=0.01) and target.expected_gain.low_frac == 0
+    # 8.2 ms between steps, and 39 ms within the first, in which kernels are loaded, of 366 ms
+    assert target.time_frac == pytest.approx(0.129, abs=0.002) and target.expected_gain.low_frac == 0
+    assert "21 pauses of more than 100 µs outside of annotated steps, or 10 ms within," in target.evidence[0]
     eager = rocscope.analyze(captures / "h200" / "kineto_strided_eager.json.gz")
     assert not any("host-stalls" in each.id for each in eager.targets)

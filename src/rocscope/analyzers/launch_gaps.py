@@ -1,21 +1,27 @@
-"""Short pauses between kernels: the GPU waits for launches."""
+"""Pauses between kernels in which the GPU waits for launches."""
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
 from rocscope import ranking
-from rocscope.analyzers import stalls
+from rocscope.analyzers import pauses
 from rocscope.analyzers.integrity import kernels_missing
 from rocscope.findings import Target
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
 
+_PHASES: Final = ("prefill", "mixed", "decode", "step")
+
 
 class LaunchGaps:
-    """Adds a target where pauses short enough to be launches take much of the window; no columns."""
+    """Adds a target where waiting for launches takes much of the window; no columns."""
 
     name = "launch_gaps"
-    help = "short pauses of the GPU between launches"
+    help = "pauses of the GPU in which it waits for launches"
     needs = ("gpu", "wall_ns", "critical", "perturbed")
     adds = ()
 
@@ -23,47 +29,39 @@ class LaunchGaps:
         """Look at the GPU that loses most, of those that wait for no other.
 
         GPUs of one run wait at the same time, so that what they lose does not add up; where one is late, the
-        pauses of the others end in waiting for it, and to launch faster there ends no step sooner.
+        pauses of the others end in waiting for it, and to launch faster there ends no step sooner. What is
+        lost is a share of the window without what happens once, as compilation in a first step.
         """
         if kernels_missing(study) or study.kernels["perturbed"].any():
             return
-        line = thresholds().timeline.launch_gap_s.value * 1e9
-        walls = stalls.deciding_walls(study)
-        gaps = {gpu: stalls.gaps_ns(study, gpu) for gpu in walls}
-        lost = {gpu: int(each[each <= line].sum()) for gpu, each in gaps.items()}
+        walls = pauses.deciding_walls(study)
+        found = pauses.find(study, list(walls))
+        lost = {gpu: int(each.length_ns[each.launch].sum()) for gpu, each in found.items()}
         worst = max(lost, key=lambda gpu: (lost[gpu], -gpu), default=None)
-        if worst is None or lost[worst] < thresholds().timeline.gap_frac.value * walls[worst]:
+        if worst is None or lost[worst] <= 0:
             return
-        if lost[worst] > 0:
-            study.targets.append(_target(study, worst, walls[worst], gaps[worst], line))
+        wall = walls[worst] - float(found[worst].length_ns[found[worst].once].sum())
+        if lost[worst] >= thresholds().timeline.gap_frac.value * wall:
+            study.targets.append(_target(study, worst, wall, found[worst]))
 
 
-def _target(study: Study, gpu: int, wall: float, gaps: stalls.Ints, line: float) -> Target:
-    short, long = gaps[gaps <= line], gaps[gaps > line]
-    lost, rest = int(short.sum()), int(long.sum())
+def _target(study: Study, gpu: int, wall: float, found: pauses.Pauses) -> Target:
+    lost = int(found.length_ns[found.launch].sum())
     name, where = "the GPU", ""
     if study.kernels["gpu"].nunique() > 1:
         name = f"GPU {gpu}"
         why = "which loses most" if study.kernels["critical"].all() else "which the others wait for"
         where = f" on {name}, {why},"
-    evidence = [
-        f"{len(short)} pauses of at most {duration(line)} between kernels{where} add up to {duration(lost)} "
-        f"of {duration(wall)} ({percent(lost / wall)}), {duration(lost / len(short))} each on average "
-        "[timeline-launch-gaps]"
-    ]
-    if rest:
-        evidence.append(
-            f"beside them {len(long)} longer pauses take {duration(rest)} ({percent(rest / wall)}): there "
-            "the host did other things"
-        )
+    evidence = [*_counted(found, wall, where), *_others(found, wall)]
     if not study.kernels["critical"].all():
         evidence.append(
             "pauses after dispatches that this GPU alone makes are in the late rank's target too: the two "
             "gains do not add up"
         )
+    kind = "waiting for launches" if found.annotated else "in short pauses between kernels"
     return ranking.of_lost_time(
         "launch-gaps",
-        f"{name} is idle for {percent(lost / wall)} of the window, in short pauses between kernels",
+        f"{name} is idle for {percent(lost / wall)} of the window, {kind}",
         lost_ns=lost,
         wall_ns=wall,
         shares=thresholds().gain["gaps"],
@@ -71,6 +69,64 @@ def _target(study: Study, gpu: int, wall: float, gaps: stalls.Ints, line: float)
         confidence="medium",
         evidence=evidence,
     )
+
+
+def _counted(found: pauses.Pauses, wall: float, where: str) -> list[str]:
+    """Say what was counted: pauses within steps where those are annotated, and short ones."""
+    length, inside = found.length_ns, np.array([each is not None for each in found.phase], np.bool_)
+    line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
+
+    def told(chosen: pauses.Flags, which: str, where: str = "") -> str:
+        lost, count = int(length[chosen].sum()), int(chosen.sum())
+        return (
+            f"{count} pauses {which}{where} add up to {duration(lost)} of {duration(wall)} "
+            f"({percent(lost / wall)}), {duration(lost / count)} each on average [timeline-launch-gaps]"
+        )
+
+    steps, rest = found.launch & inside, found.launch & ~inside
+    parts = []
+    if steps.any():
+        parts.append(told(steps, "between kernels of one annotated step", where))
+        kinds = [(kind, steps & (found.phase == kind)) for kind in _PHASES]
+        by_kind = "; ".join(
+            f"{int(these.sum())} in {kind + ' ' if kind != 'step' else ''}steps, "
+            f"{duration(int(length[these].sum()))}"
+            for kind, these in kinds
+            if these.any()
+        )
+        parts.append(f"however long, the host had begun the step and was launching the rest of it: {by_kind}")
+    if rest.any():
+        which = f"of at most {line} between kernels"
+        parts.append(told(rest, f"{which} outside of steps" if steps.any() else which, where))
+    return parts
+
+
+def _others(found: pauses.Pauses, wall: float) -> list[str]:
+    """Say which pauses are not counted, and why."""
+    length, parts = found.length_ns, []
+    long = found.stall & ~found.once
+    if count := int(long.sum()):
+        lost = int(length[long].sum())
+        takes = f"{count} longer pauses take" if count > 1 else "one longer pause takes"
+        where = " between steps" if found.annotated else ""
+        parts.append(
+            f"beside them {takes} {duration(lost)} ({percent(lost / wall)}){where}: there the host did other "
+            "things"
+        )
+    if found.within.any():
+        parts.append(
+            f"{int(found.within.sum())} pauses, {duration(int(length[found.within].sum()))}, are between "
+            "kernels that one launch made both, as a graph's, and are not counted"
+        )
+    if count := int(found.once.sum()):
+        line = duration(thresholds().timeline.step_gap_s.value * 1e9)
+        which = f"one pause of more than {line}" if count == 1 else f"{count} pauses of more than {line}"
+        parts.append(
+            f"{which} within steps, {duration(int(length[found.once].sum()))}, "
+            f"{'is' if count == 1 else 'are'} left out of the window too: no launch takes so long, a kernel "
+            "compiled when it is first needed does"
+        )
+    return parts
 
 
 ANALYZER = LaunchGaps()

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rocscope import intervals, metrics, ranking
+from rocscope import ranking
+from rocscope.analyzers import pauses
 from rocscope.analyzers.integrity import kernels_missing
 from rocscope.findings import Target
 from rocscope.study import Study
@@ -34,7 +35,12 @@ class Stalls:
         frame = study.kernels
         if kernels_missing(study) or frame["perturbed"].any():
             return
-        found = [(gpu, wall, *_pauses(study, gpu)) for gpu, wall in deciding_walls(study).items()]
+        walls = pauses.deciding_walls(study)
+        every = pauses.find(study, list(walls))
+        found = [
+            (gpu, wall, every[gpu].start_ns[every[gpu].stall], every[gpu].end_ns[every[gpu].stall])
+            for gpu, wall in walls.items()
+        ]
         if not found:
             return
         gpu, wall, starts, ends = max(found, key=lambda each: int((each[3] - each[2]).sum()))
@@ -42,33 +48,15 @@ class Stalls:
         if wall <= 0 or lost / wall < thresholds().timeline.gap_frac.value:
             return
         name = f"GPU {gpu}" if frame["gpu"].nunique() > 1 else "the GPU"
-        study.targets.append(_target(name, lost, wall, len(starts), _host(study, starts, ends, wall)))
-
-
-def deciding_walls(study: Study) -> dict[int, float]:
-    """Return the window of each GPU that waits for no other, where it has one."""
-    frame = study.kernels
-    walls = frame[frame["critical"].astype(bool)].groupby("gpu")["wall_ns"].first().dropna()
-    return {int(gpu): float(wall) for gpu, wall in zip(walls.index, walls, strict=True)}
-
-
-def gaps_ns(study: Study, gpu: int) -> Ints:
-    """Return the pauses of a GPU between its kernels, in order."""
-    return _busy(study, gpu).gaps_ns
-
-
-def _busy(study: Study, gpu: int) -> intervals.Clusters:
-    rows = metrics.timing(study.capture).rows.select(["gpu", "start_ns", "end_ns"])
-    placed = pc.and_(rows["start_ns"].is_valid(), pc.greater_equal(rows["end_ns"], rows["start_ns"]))
-    rows = rows.filter(pc.and_(placed, pc.equal(rows["gpu"], gpu)))
-    return intervals.clusters(rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy())
-
-
-def _pauses(study: Study, gpu: int) -> tuple[Ints, Ints]:
-    merged = _busy(study, gpu)
-    starts, ends = np.asarray(merged.ends[:-1]), np.asarray(merged.starts[1:])
-    long = ends - starts > thresholds().timeline.launch_gap_s.value * 1e9
-    return starts[long], ends[long]
+        study.targets.append(
+            _target(
+                name,
+                lost,
+                wall,
+                f"{len(starts)} pauses {_which(every[gpu])}",
+                _host(study, starts, ends, wall),
+            )
+        )
 
 
 def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
@@ -99,8 +87,15 @@ def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
     ]
 
 
-def _target(name: str, lost: int, wall: float, count: int, host: list[str]) -> Target:
-    line = duration(thresholds().timeline.launch_gap_s.value * 1e9)
+def _which(found: pauses.Pauses) -> str:
+    line, step = thresholds().timeline.launch_gap_s.value, thresholds().timeline.step_gap_s.value
+    if not found.annotated:
+        return f"of more than {duration(line * 1e9)} between kernels"
+    text = f"of more than {duration(line * 1e9)} outside of annotated steps"
+    return f"{text}, or {duration(step * 1e9)} within," if found.once.any() else text
+
+
+def _target(name: str, lost: int, wall: float, which: str, host: list[str]) -> Target:
     where = (
         ["what the host did in them, by its spans (one within another counts in both):", *host]
         if host
@@ -115,7 +110,7 @@ def _target(name: str, lost: int, wall: float, count: int, host: list[str]) -> T
         basis=f"a part of the {percent(lost / wall)} lost in long pauses",
         confidence="low",
         evidence=[
-            f"{count} pauses of more than {line} between kernels add up to {duration(lost)} of "
+            f"{which} add up to {duration(lost)} of "
             f"{duration(wall)} ({percent(lost / wall)}) [stalls-long-pauses]",
             *where,
         ],
