@@ -230,6 +230,17 @@ def test_a_hung_library_costs_samples_and_is_restarted(
     assert len(energy) == len(rows(sampler, "power_w"))  # the restart does not lose the counter
 
 
+def test_a_hang_that_the_end_of_the_run_cuts_short_is_said(
+    told: Path, sampling: Callable[..., TelemetrySampler]
+) -> None:
+    sampler = sampling(limits=Deadlines(silent_s=30))
+    until(lambda: len(rows(sampler, "power_w")) >= 2)
+    fake_amdsmi.tell(told, "hang amdsmi_get_gpu_metrics_info")
+    time.sleep(0.8)
+    assert sampler.stop()
+    assert "it did not answer in the last 0." in said(sampler) and sampler._missed >= 4
+
+
 @pytest.mark.parametrize("function", ["amdsmi_init", "amdsmi_get_gpu_metrics_info", "amdsmi_shut_down"])
 def test_a_library_that_hangs_does_not_hold_up_the_end(
     told: Path, sampling: Callable[..., TelemetrySampler], function: str

@@ -50,13 +50,17 @@ _MICROWATTS: Final = 10_000  # a cap above is in microwatts: watts on some hosts
 
 
 class Reader:
-    """Reads all GPUs that AMD SMI sees. ``folder`` holds the node's own binding; ``""``: the package."""
+    """Reads all GPUs that AMD SMI sees."""
 
     energy_tick_j = gpu_metrics.ENERGY_TICK_J
 
-    def __init__(self, folder: str = "", tell: Callable[[str], None] = lambda _: None) -> None:
-        self._folder = folder
-        self._tell = tell  # is told what is about to be tried
+    def __init__(self, where: str = "", tell: Callable[[str], None] = lambda _: None) -> None:
+        """``where``: folder of the node's own binding, ``""``: the installed package.
+
+        ``tell`` is told what is about to be tried.
+        """
+        self._folder = where
+        self._tell = tell
         self._smi: Any = None  # the binding: a module without types
         self._raw: Any = None
         self._handles: list[Any] = []
@@ -136,6 +140,7 @@ class Reader:
         handle = self._handles[index]
         if slow:
             self._absent.pop(index, None)  # "not supported" is not believed for ever
+        ctypes.memset(self._buffer, 0xFF, ctypes.sizeof(self._metrics))  # what is not written is not filled
         code = self._raw.amdsmi_get_gpu_metrics_info(handle, ctypes.byref(self._metrics))
         if code in _RESET:
             raise GpuReset(f"AMD SMI code {code}")
@@ -292,3 +297,6 @@ def _unavailable(error: Exception) -> Unavailable:
     elif code is not None:
         words = f"AMD SMI code {code}"
     return Unavailable(kind, words)
+
+
+READER: Final = Reader

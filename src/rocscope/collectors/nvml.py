@@ -28,7 +28,8 @@ class Reader:
 
     energy_tick_j = 1e-3
 
-    def __init__(self, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, where: str = "", tell: Callable[[str], None] = lambda _: None) -> None:
+        """``where`` is of no meaning here; ``tell`` is told what is about to be tried."""
         self._tell = tell
         self._nvml: Any = None  # a module without types
         self._handles: list[Any] = []
@@ -158,3 +159,6 @@ class Reader:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+READER: Final = Reader

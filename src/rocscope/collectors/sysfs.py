@@ -6,6 +6,7 @@ Imported by the telemetry process, so nothing but the standard library is import
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,8 +50,9 @@ class Reader:
 
     energy_tick_j = gpu_metrics.ENERGY_TICK_J
 
-    def __init__(self, sysfs: Path) -> None:
-        self._sysfs = sysfs
+    def __init__(self, where: str | Path, tell: Callable[[str], None] = lambda _: None) -> None:
+        """``where``: where sysfs is mounted; there is nothing slow to ``tell`` of."""
+        self._sysfs = Path(where)
         self._cards: list[_Card] = []
         self._bits: list[int] = []
         self.devices: list[Device] = []
@@ -208,3 +210,6 @@ def _first(sensors: dict[str, Path], *names: str) -> int | None:
         if name in sensors and (value := number(sensors[name])) is not None:
             return value
     return None
+
+
+READER: Final = Reader

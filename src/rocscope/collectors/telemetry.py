@@ -84,13 +84,18 @@ class TelemetrySampler:
         self._thread = threading.Thread(target=self._run, name="gpu-telemetry", daemon=True)
         self._thread.start()
 
+    @property
+    def trying(self) -> bool:
+        """Whether there is a source left to try, or one in use."""
+        return self._thread.is_alive()
+
     def stop(self) -> bool:
         """End sampling; tell whether the thread ended before the deadline."""
-        waited_s = time.monotonic() - self._started
+        asked = time.monotonic()
         self._stopping.set()
         os.write(self._waker, b".")
         self._thread.join(STOP_DEADLINE_S)
-        self._note(waited_s)
+        self._note(asked)
         if self._thread.is_alive():
             return False
         os.close(self._wake)
@@ -259,10 +264,11 @@ class TelemetrySampler:
         self._troubles["its process could not be ended even with SIGKILL: the driver holds it"] += 1
         return None
 
-    def _note(self, waited_s: float) -> None:
-        """Say what was used, what was not and why, and what is missing."""
+    def _note(self, asked: float) -> None:
+        """Say what was used, what was not and why, and what was missing when we were ``asked`` to stop."""
         refused = "; ".join(self._refused)
         if self.source is None:
+            waited_s = asked - self._started
             if len(self._refused) < len(self._ways):  # ended before an answer
                 late = f"{self._ways[len(self._refused)].label} did not answer in {waited_s:.1f} s"
                 refused = "; ".join([*self._refused, f"{late} {_where(self._stage)}"])
@@ -273,6 +279,10 @@ class TelemetrySampler:
         gpus = "1 GPU" if count == 1 else f"{count} GPUs"
         said = f"GPU telemetry: {gpus} at {self._hz:g} Hz through {self.source.label} ({self._version})"
         self.notices.append(("telemetry", f"{said}; not used: {refused}" if refused else said))
+        silent_s = asked - (self._last_tick or asked)
+        if round(silent_s * self._hz) > 1:
+            self._missed += round(silent_s * self._hz) - 1
+            self._troubles[f"it did not answer in the last {silent_s:.1f} s"] += 1
         for text, times in self._troubles.items():
             again = f" ({times} times)" if times > 1 else ""
             self.notices.append(

@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
 from typing import Any, Final
 
 from rocscope.collectors.gpu_device import GpuReader, GpuReset, NothingRead, Reading, Unavailable
@@ -27,18 +27,12 @@ _DIES_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 
 
 def reader_of(source: str, where: str, tell: Callable[[str], None]) -> GpuReader:
-    """Return the reader of a source; ``where``: the binding's folder (amdsmi), or where sysfs is mounted."""
-    if source == "amdsmi":
-        from rocscope.collectors import amdsmi
+    """Return the reader of a source: the ``READER`` of the module that has its name.
 
-        return amdsmi.Reader(where, tell)
-    if source == "nvml":
-        from rocscope.collectors import nvml
-
-        return nvml.Reader(tell)
-    from rocscope.collectors import sysfs
-
-    return sysfs.Reader(Path(where))
+    ``where`` is the binding's folder (amdsmi), or where sysfs is mounted.
+    """
+    reader: GpuReader = import_module(f"rocscope.collectors.{source}").READER(where, tell)
+    return reader
 
 
 class Pipe:
