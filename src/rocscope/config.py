@@ -42,6 +42,8 @@ class ProfileOptions(_Options):
     """How to launch and profile a command."""
 
     profiler: str = "auto"  # auto, a backend's name, or replay:CAPTURE
+    attach: str | None = None  # pid or URL of what runs already, instead of a command
+    traces: Path | None = None  # where a server that is attached to writes its own traces, as seen from here
     out: Path  # folder for raw output, logs, capture and reports; new or empty
     duration_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # None: until the command ends
     ready_timeout_s: float = Field(default=900.0, gt=0, allow_inf_nan=False)  # of a server's health check
@@ -72,7 +74,8 @@ class ProfileOptions(_Options):
     @field_validator("kernels", "dispatches")
     @classmethod
     def _counts_something(cls, value: Any, info: ValidationInfo) -> Any:
-        if value and info.data.get("counters") == "none":
+        counts_unasked = str(info.data.get("profiler", "")).startswith("rocprof-compute")
+        if value and info.data.get("counters") == "none" and not counts_unasked:
             raise ValueError("this chooses what is counted: say which counters too, e.g. --counters standard")
         return value
 

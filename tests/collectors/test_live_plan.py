@@ -263,5 +263,7 @@ def test_a_folder_in_use_or_out_of_reach_is_refused(tools: Path) -> None:
 
 def test_every_backend_says_what_it_is() -> None:
     assert list(backends())[:3] == ["rocprofv3", "rocprofv2", "rocprof"]
-    assert set(backends()) == {"rocprofv3", "rocprofv2", "rocprof", "torch", "replay", "none"}
+    assert set(backends()) == {
+        *("rocprofv3", "rocprofv2", "rocprof", "rocprof-compute", "torch", "replay", "none"),
+    }
     assert all(backend.help for backend in backends().values())

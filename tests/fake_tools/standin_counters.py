@@ -16,6 +16,11 @@ TA_FLAT_WRITE_WAVEFRONTS TCC_HIT TCC_MISS TCC_EA_RDREQ TCC_EA_RDREQ_32B TCC_EA_W
 TCC_EA_WRREQ_STALL TCP_TCP_TA_DATA_STALL_CYCLES
 """
 """What all three tools know of gfx908 up to ROCm 7.0, sums aside."""
+SUMS = """
+TA_FLAT_READ_WAVEFRONTS_sum TA_FLAT_WRITE_WAVEFRONTS_sum TCC_HIT_sum TCC_MISS_sum TCC_EA_RDREQ_sum
+TCC_EA_RDREQ_32B_sum TCC_EA_WRREQ_sum TCC_EA_WRREQ_64B_sum TCP_TCP_TA_DATA_STALL_CYCLES_sum
+"""
+"""Blocks of several units are counted one by one in the older tools, or by these sums."""
 NEWER = "SQ_WAVE_CYCLES SQ_BUSY_CU_CYCLES SQ_WAIT_ANY SQ_WAIT_INST_ANY SQ_INSTS_MFMA TCC_REQ"
 """Some of what rocprofv3 of ROCm 7.1 knows in addition."""
 
@@ -68,8 +73,6 @@ def v3_fault(groups, extra, version):
     """Return what the library will do in the first process that launches a kernel."""
     known = {*KNOWN.split(), *(NEWER.split() if version >= (1, 1) else ())}
     known |= definitions_yaml(extra) if extra else set()
-    if version < (1, 1) and any("SQ_ACCUM_PREV_HIRES" in names for names in groups):
-        known.discard("SQ_ACCUM_PREV_HIRES")  # added up on gfx908 from ROCm 7.1 on
     for names in groups:
         missing = [name for name in names if raw(name) not in known]
         if missing:
@@ -90,13 +93,10 @@ def v1_input(path, metrics):
     """Print a line for each run that the input asks for: fault|counters|range|kernels."""
     text = re.sub(r"#.*", "", Path(path).read_text())
     fields = {key: value.strip() for key, value in re.findall(r"^(range|gpu|kernel)\s*:(.*)$", text, re.M)}
-    known = (
-        definitions_xml(metrics)
-        if metrics
-        else {f"{name}{end}" for name in KNOWN.split() for end in ("", "_sum")}
-    )
+    stock = {name for name in KNOWN.split() if name.startswith(("SQ", "GRBM"))} | set(SUMS.split())
+    known = definitions_xml(metrics) if metrics else stock
     for line in re.findall(r"^pmc\s*:(.*)$", text, re.M):
-        names = re.split(r"[\s,]+", line.strip())
+        names = re.split(r"[\s,]+", line.strip()) if line.strip() else []  # none: times alone
         fault = ""
         missing = next((name for name in names if name not in known), None)
         if missing:

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,9 @@ from rocscope.launch.tree import Seen
 from rocscope.launch.vllm import Server
 
 VERSION_DEADLINE_S: Final = 20.0
+PATIENCE_S: Final[ContextVar[float | None]] = ContextVar("patience_s", default=None)
+"""How long a thread that cannot wait for VERSION_DEADLINE_S waits for a program's version."""
+
 WORKER: Final = "VLLM::Worker"  # the kernel cuts names at 15 characters: these are prefixes
 ENGINE: Final = "VLLM::EngineCor"
 
@@ -51,6 +55,8 @@ class Request:
     server: Server | None = None
     server_version: str | None = None
     argument: str = ""  # after the colon of --profiler NAME:ARGUMENT
+    kernels: str = ""  # those to count, for a profiler that counts unasked; "": all
+    dispatches: tuple[int, int] | None = None  # likewise
     counting: Counting | None = None  # hardware counters of this launch; None: times alone
 
 
@@ -62,6 +68,9 @@ class Plan:
     environment: dict[str, str] = field(default_factory=dict)  # additions
     files: dict[Path, str] = field(default_factory=dict)  # to be written before the launch
     folders: tuple[Path, ...] = ()  # to be made before the launch
+    links: dict[Path, Path] = field(default_factory=dict)  # to be made before the launch: place to target
+    launches: int | None = 1  # how often the profiler runs the command; None: it decides
+    shown: tuple[str, ...] = ()  # the command as a capture is to tell it, where `command` hides part of it
     notes: tuple[str, ...] = ()
 
 
@@ -76,6 +85,7 @@ class Backend(Protocol):
     injects: bool  # loads itself into the processes, so that there must be no other
     in_place: bool  # the profiler becomes the command (exec), so that signals go to its pid
     on_demand: bool  # records in a server only from start() to stop()
+    takes: str  # what may stand behind its name and a colon; "": nothing
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
         """Look for the profiler and try whether it runs."""
@@ -91,6 +101,10 @@ class Backend(Protocol):
 
     def stop(self, request: Request) -> None:
         """End recording in a server, before it is told to end."""
+        ...
+
+    def progress(self, request: Request) -> str:
+        """Say how far it is, as ``pass 3 of 23: ``; ``""`` where it runs the command once."""
         ...
 
     def outputs(self, request: Request) -> list[Path]:
@@ -110,12 +124,17 @@ class Base:
     injects = True
     in_place = True
     on_demand = False
+    takes = ""
 
     def start(self, request: Request) -> None:
         """Record from launch on: nothing to do."""
 
     def stop(self, request: Request) -> None:
         """Record until the processes end: nothing to do."""
+
+    def progress(self, request: Request) -> str:
+        """Run the command once: nothing to say."""
+        return ""
 
     def missing(self, request: Request, seen: Sequence[Seen]) -> list[str]:
         """Miss nothing."""
@@ -135,8 +154,13 @@ def backends() -> dict[str, Backend]:
     return {each.name: each for each in found}
 
 
-def find_program(name: str, environment: Mapping[str, str]) -> Found | Absent:
-    """Find ``name`` on PATH or in ROCm's folders and ask it for its version, which older ones refuse."""
+def find_program(
+    name: str, environment: Mapping[str, str], *, asked_in: Mapping[str, str] | None = None
+) -> Found | Absent:
+    """Find ``name`` on PATH or in ROCm's folders and ask it for its version, which older ones refuse.
+
+    ``asked_in`` is the environment to ask it in, where that is another.
+    """
     folders = [*environment.get("PATH", os.defpath).split(os.pathsep)]
     if environment.get("ROCM_PATH"):
         folders.append(f"{environment['ROCM_PATH']}/bin")
@@ -148,16 +172,17 @@ def find_program(name: str, environment: Mapping[str, str]) -> Found | Absent:
                 where = Path(folder) / name
                 return Absent(f"{where} is not executable", f"chmod +x {where}", forbidden=True)
         return Absent(f"{name} is not installed", "install ROCm's profiler, or choose another --profiler")
-    return _try(path, environment)
+    return _try(path, environment if asked_in is None else asked_in)
 
 
 def _try(path: str, environment: Mapping[str, str]) -> Found | Absent:
+    patience_s = PATIENCE_S.get() or VERSION_DEADLINE_S
     try:
-        answer = ask([path, "--version"], environment=environment, timeout_s=VERSION_DEADLINE_S)
+        answer = ask([path, "--version"], environment=environment, timeout_s=patience_s)
     except OSError as error:
         return Absent(f"{path}: {error.strerror}", "reinstall ROCm's profiler")
     if answer is None:
-        return Absent(f"{path} --version did not answer in {VERSION_DEADLINE_S:g} s", "run it by hand")
+        return Absent(f"{path} --version did not answer in {patience_s:g} s", "run it by hand")
     text = answer.stdout + answer.stderr
     match = re.search(r"\bversion:?\s*v?(\d+(?:\.\d+)+)", text)
     if match:

@@ -122,7 +122,7 @@ def _profile(
         serving.mark("before")
         if options.load and server is not None:
             load = live_load.start(run, options, interrupts)
-        _until_over(target, load, run, options, interrupts, progress)
+        _until_over(target, load, options, interrupts, lambda text: progress(_at(run) + text))
         serving.mark("after")
         if server is not None:
             outcome.window_ns = (began, clocks.now_ns())
@@ -141,7 +141,6 @@ def _profile(
 def _until_over(
     target: Target,
     load: Target | None,
-    run: Run,
     options: ProfileOptions,
     interrupts: Interrupts,
     progress: Progress,
@@ -152,12 +151,16 @@ def _until_over(
         left = None if options.duration_s is None else options.duration_s - passed
         if left is not None and left <= 0:
             return
-        at = run.backend.progress(run.request)
-        progress(f"{at}profiling, {passed:.0f} s" + (f" of {options.duration_s:g}" if left is not None else ""))
+        progress(f"profiling, {passed:.0f} s" + (f" of {options.duration_s:g}" if left is not None else ""))
         target.changed.clear()
         if target.running and not interrupts.requested:
             pause = 0.2 if load is not None else 1.0
             target.wait(pause if left is None else min(pause, left))
+
+
+def _at(run: Run) -> str:
+    """Say at which of its runs a profiler is that runs the command many times."""
+    return run.backend.progress(run.request)
 
 
 def _finish(

@@ -120,7 +120,7 @@ def _describe(outcome: Outcome, manifest: Manifest, options: ProfileOptions) -> 
     run = outcome.run
     ending = outcome.ending
     assert ending is not None  # noqa: S101  # as in gather
-    manifest.command = list(environment.command(run.plan.command))
+    manifest.command = list(environment.command(run.plan.shown or run.plan.command))
     manifest.host = platform.node()
     manifest.started_at = outcome.started_at
     manifest.duration_s = (outcome.ended_ns - outcome.began_ns) / 1e9

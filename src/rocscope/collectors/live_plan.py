@@ -19,7 +19,7 @@ from rocscope.errors import (
     RocscopeError,
     UsageError,
 )
-from rocscope.launch import vllm
+from rocscope.launch import hidden, vllm
 
 STDOUT_LOG: Final = "logs/stdout.log"
 STDERR_LOG: Final = "logs/stderr.log"
@@ -36,7 +36,7 @@ PROFILER_PROGRAMS: Final = (
     "rocscope",
 )
 PROFILER_VARIABLES: Final = ("LD_PRELOAD", "ROCP_TOOL_LIBRARIES", "HSA_TOOLS_LIB")
-_PROFILER_LIBRARY: Final = re.compile(r"rocprof|roctracer|omnitrace|omniperf|cupti|nsys|ToolsInjection", re.I)
+PROFILER_LIBRARY: Final = re.compile(r"rocprof|roctracer|omnitrace|omniperf|cupti|nsys|ToolsInjection", re.I)
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Run:
             options.out / STDERR_LOG,
             options.out / "capture",
         ]
+        passes: list[dict[str, Any]] = [{"counters": [], "launches": self.plan.launches}]
         return {
             "command": list(self.plan.command),
             "environment": self.added,
@@ -70,7 +71,7 @@ class Run:
             "contents": {str(path): text for path, text in self.plan.files.items()},
             "profiler": self.backend.name,
             "profiler_version": self.request.found.version or None,
-            "passes": [] if self.backend.name == "none" else [{"counters": [], "launches": 1}],
+            "passes": [] if self.backend.name == "none" else passes,
             "estimated_s": options.duration_s,  # of recording; how long a command runs is not known before
             "notes": list(self.notes),
         }
@@ -122,6 +123,8 @@ def plan_run(
         server=server,
         server_version=version,
         argument=argument,
+        kernels=options.kernels,
+        dispatches=options.dispatches,
     )
     plan = backend.plan(request)
     return Run(backend, request, plan, {**added, **plan.environment}, (*notes, *plan.notes))
@@ -139,7 +142,7 @@ def _choose(
     known = backends()
     if name == "auto" and not colon:
         return _search(options, environment, server, version, dry=dry)
-    if name not in known or (colon and name != "replay"):
+    if name not in known or (colon and not known[name].takes):
         raise UsageError(
             f"--profiler {options.profiler}: no such profiler",
             f"choose auto, {', '.join(sorted(known))} (replay as replay:CAPTURE)",
@@ -207,7 +210,7 @@ def _refuse_two(command: Sequence[str], environment: Mapping[str, str], backend:
             "give only what is to be profiled, or --profiler none",
         )
     for variable in PROFILER_VARIABLES:
-        match = _PROFILER_LIBRARY.search(environment.get(variable, ""))
+        match = PROFILER_LIBRARY.search(environment.get(variable, ""))
         if match:
             raise UsageError(
                 f"{variable} already loads a profiler ({environment[variable]})",
@@ -237,6 +240,7 @@ def prepare(run: Run, out: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         for path, text in run.plan.files.items():
             path.write_text(text, encoding="utf-8")
+        hidden.make(run.plan.links)
     except PermissionError as error:
         raise PermissionMissing(
             f"{error.filename}: permission denied", "name a folder of yours with --out"

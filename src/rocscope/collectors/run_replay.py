@@ -14,6 +14,7 @@ class Replay(Base):
     name = "replay"
     help = "replay:CAPTURE takes kernels from a recording or capture; the command really runs"
     injects = False
+    takes = "the recording"
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:
         """Check that there is a recording to replay."""
