@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow.compute as pc
 
-from rocscope import intervals, log_lines, metrics, ranking
+from rocscope import log_lines, ranking
+from rocscope.analyzers import gpu_samples, sensors
+from rocscope.analyzers.gpu_samples import Telemetry
 from rocscope.analyzers.limiter import workgroups
 from rocscope.errors import InputError
 from rocscope.rules import Rule
 from rocscope.study import Study
-from rocscope.thresholds import thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,6 @@ _COPIED: Final = (
     *("intensity_flop_per_byte", "lds_conflict_frac", "theoretical_occupancy_frac", "occupancy_limited_by"),
 )
 CLOCK_METRIC: Final = "clock_hz"  # of samples whose subject is gpu:N
-_LEAST_SAMPLES: Final = 5
 
 
 def rows(study: Study) -> pd.DataFrame:
@@ -143,27 +142,19 @@ def _clock(study: Study) -> dict[str, Any]:
     Samples between kernels do not count, as a GPU without work lowers its clock by itself. GPUs that wait
     for a late one are left out: at a higher clock they would wait longer.
     """
-    samples, line = study.capture.samples, thresholds().timeline.launch_gap_s.value * 1e9
-    samples = samples.filter(pc.equal(samples["metric"].cast("string"), CLOCK_METRIC))
-    window = ranking.window_ns(study.kernels)
-    if not samples.num_rows or window <= 0:
+    telemetry, window = Telemetry.read(study.capture), ranking.window_ns(study.kernels)
+    if not telemetry.gpus or telemetry.unrelated or window <= 0:
         return {}
-    rows = metrics.timing(study.capture).rows.select(["gpu", "start_ns", "end_ns"])
-    rows = rows.filter(pc.greater_equal(rows["end_ns"], rows["start_ns"]))  # null where not placed: left out
     deciding = set(study.kernels.loc[study.kernels["critical"].astype(bool), "gpu"])
-    found = []
+    runs, found = gpu_samples.work(study.capture), []
     for gpu, spec in study.specs.items():
-        mine = rows.filter(pc.equal(rows["gpu"], gpu))
-        if spec is None or gpu not in deciding or not mine.num_rows:
+        samples = telemetry.gpus.get(gpu)
+        if spec is None or gpu not in deciding or gpu not in runs or samples is None:
             continue
-        busy = intervals.clusters(mine["start_ns"].to_numpy(), mine["end_ns"].to_numpy())
-        long = busy.gaps_ns > line
-        starts, ends = busy.starts[np.append(True, long)], busy.ends[np.append(long, True)]
-        named = samples.filter(pc.equal(samples["subject"].cast("string"), f"gpu:{gpu}"))
-        at_work = intervals.inside(named["time_ns"].to_numpy(), starts, ends) >= 0
-        clocks = named["value"].to_numpy()[at_work]
-        if len(clocks) >= _LEAST_SAMPLES:
-            found.append((float(np.median(clocks)) / spec.clock_hz.value, busy.union_ns / window))
+        clocks = sensors.clock(samples.get(CLOCK_METRIC), None, runs[gpu])
+        if clocks is not None:
+            busy = gpu_samples.busy_ns(study.capture, gpu)
+            found.append((clocks["median"] / spec.clock_hz.value, busy / window))
     if not found:
         return {}
     clock, share = min(found)

@@ -40,6 +40,11 @@ class CaptureBuilder:
         self._gpus[where] = found.model_copy(update=blanks)
         return found.gpu
 
+    @property
+    def gpu_count(self) -> int:
+        """How many devices are registered so far."""
+        return len(self._gpus)
+
     def process(self, pid: int, *, host: str = "", **known: Any) -> int:
         """Register a process and return its index; ``known`` are fields of :class:`Process`.
 
