@@ -268,7 +268,8 @@ class StepTable(_Finding):
     spread_frac: float | None
     kernels_of: str  # label of the rank that these are of
     kernels: list[StepKernel]  # longest first
-    tpot_s: float | None = None  # a token's time without the profiler, as given
+    tpot_s: float | None = None  # a token's measured time that kernel time is held against
+    tpot_basis: str | None = None  # who measured it
     reconciles: bool | None = None  # whether the kernel time fits in it
     reconciliation: str
     notes: list[str] = Field(default_factory=list)

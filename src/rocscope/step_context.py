@@ -54,7 +54,7 @@ def add(kernels: pd.DataFrame, capture: Capture, placed: Placed | None = None) -
     """
     import pandas as pd
 
-    found = _steps(capture)
+    found = described(capture)
     empty: dict[str, Any] = dict.fromkeys(_QUANTITIES, np.nan)
     if found.empty or kernels.empty:
         none = pd.Series([None] * len(kernels), kernels.index, dtype=object)
@@ -148,8 +148,12 @@ def _launched_ns(table: pa.Table, capture: Capture) -> Ints:
     return launched
 
 
-def _steps(capture: Capture) -> pd.DataFrame:
-    """Return the annotated steps of vLLM with what is known of each."""
+def described(capture: Capture) -> pd.DataFrame:
+    """Return the annotated steps of vLLM (:func:`rocscope.steps.annotated`) with what is known of each.
+
+    Further columns: ``step_tokens``, ``step_sequences``, ``step_context_tokens``, ``step_attended_pairs``,
+    NaN where not known, and ``source``.
+    """
     frame = steps.annotated(capture)
     frame = frame[frame["phase"] != "step"].reset_index(drop=True)
     if frame.empty:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from rocscope import columns, intervals, step_kernels
 from rocscope.analyzers import ranks
+from rocscope.analyzers.measured_token import MeasuredToken, measured, other_load
 from rocscope.findings import StepFamily, StepKernel, StepRank, StepTable
 from rocscope.study import Study
 from rocscope.wording import duration, percent
@@ -56,7 +57,8 @@ def _table(study: Study, found: step_kernels.StepKernels) -> StepTable:
         )
         for family in sorted(time.index, key=lambda name: (-time.loc[name].mean(), name))
     ]
-    reconciles, sentence = _reconcile(study.options.tpot_s, sides, found)
+    token = measured(study)
+    reconciles, sentence = _reconcile(token, sides, found)
     return StepTable(
         phase=found.phase,
         sequences=found.sequences,
@@ -67,7 +69,8 @@ def _table(study: Study, found: step_kernels.StepKernels) -> StepTable:
         spread_frac=_spread([each.kernel_s for each in sides]),
         kernels_of=sides[0].label,
         kernels=_kernels(sums[sums["gpu"] == sides[0].gpu]),
-        tpot_s=study.options.tpot_s,
+        tpot_s=token.value_s if token else None,
+        tpot_basis=token.basis if token else None,
         reconciles=reconciles,
         reconciliation=sentence,
         notes=found.notes + _missing(study, sides),
@@ -158,7 +161,7 @@ def _missing(study: Study, sides: list[StepRank]) -> list[str]:
 
 
 def _reconcile(
-    tpot_s: float | None, sides: list[StepRank], found: step_kernels.StepKernels
+    measured_token: MeasuredToken | None, sides: list[StepRank], found: step_kernels.StepKernels
 ) -> tuple[bool | None, str]:
     """Say whether the kernel time of a step fits in the time of a token, and in words.
 
@@ -167,7 +170,7 @@ def _reconcile(
     """
     most = max(sides, key=lambda side: (side.kernel_s, -side.gpu))
     spent = f"kernel time a step, {_ms(most.kernel_s)}" + (f" on {most.label}," if len(sides) > 1 else ",")
-    if tpot_s is None:
+    if measured_token is None:
         told = f"{spent} was taken with the profiler on"
         if most.period_s is not None and most.busy_s is not None:
             told += (
@@ -178,9 +181,12 @@ def _reconcile(
             None,
             f"{told}; no time of a token without the profiler is known to hold against it (--tpot-ms)",
         )
-    token = f"the {_ms(tpot_s)} that a token takes without the profiler"
+    tpot_s = measured_token.value_s
+    token = f"the {_ms(tpot_s)} {measured_token.words}"
     if found.speculates:
         return None, f"{spent} is not held against {token}: a step may make several tokens of a sequence"
+    if why := other_load(measured_token, found.sequences):
+        return None, f"{spent} is not held against {token}: {why}"
     if most.kernel_s <= tpot_s:
         rest = tpot_s - most.kernel_s
         return True, (
@@ -193,8 +199,9 @@ def _reconcile(
             f"{spent} is more than {token}, but kernels overlap and fill only {_ms(busiest)} of it: the two "
             "reconcile"
         )
+    since = ", since one was taken with the profiler on" if not measured_token.profiled else ""
     return False, (
-        f"{spent} is more than {token}: the two do not reconcile, since one was taken with the profiler on; "
+        f"{spent} is more than {token}: the two do not reconcile{since}; "
         "the times above are not those of a served token"
     )
 

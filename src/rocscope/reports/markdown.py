@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rocscope.findings import Analysis, Target
-from rocscope.reports import figures, step_table, summary
+from rocscope.reports import figures, phases, serving, step_table, summary
 from rocscope.reports.text import clip, code, markdown
 
 MAX_FAMILIES: Final = 12
@@ -27,8 +27,7 @@ class _Markdown:
         parts = [_opening(analysis)]
         if summary.has_kernels(analysis):
             parts += [_families(analysis), _step(analysis), _targets(analysis), _kernels(analysis)]
-            parts.append(_phases(analysis))
-        parts += [_integrity(analysis), _measured(analysis)]
+        parts += [_phases(analysis), _serving(analysis), _integrity(analysis), _measured(analysis)]
         text = "\n\n".join(part for part in parts if part)
         return figures.ordinary_spaces(text) + "\n"
 
@@ -140,19 +139,22 @@ def _kernels(analysis: Analysis) -> str:
 
 
 def _phases(analysis: Analysis) -> str:
-    if not analysis.phases:
+    rows = [[markdown(name), *cells] for name, *cells in phases.rows(analysis)]
+    if not rows:
         return ""
-    rows = [
-        [
-            markdown(phase.phase),
-            figures.count(phase.steps),
-            figures.count(phase.tokens),
-            figures.seconds(phase.time_s),
-            figures.seconds(None if phase.us_per_token is None else phase.us_per_token / 1e6),
-        ]
-        for phase in analysis.phases
-    ]
-    return "### Phases\n\n" + table(["phase", "steps", "tokens", "time", "a token"], rows, right=4)
+    shown = table(["phase", "steps", "tokens", "time", "a token"], rows, right=4)
+    said = " ".join(markdown(sentence) for sentence in phases.sentences(analysis))
+    return f"### Phases\n\n{shown}" + (f"\n\n{said}" if said else "")
+
+
+def _serving(analysis: Analysis) -> str:
+    if not serving.present(analysis):
+        return ""
+    listed = "\n".join(f"- {name}: {markdown(text)}" for name, text in serving.facts(analysis))
+    rows = serving.latencies(analysis)
+    shown = table(serving.HEADER, rows, right=len(serving.HEADER) - 1) if rows else ""
+    said = "\n".join(f"- {markdown(sentence)}" for sentence in serving.sentences(analysis))
+    return "\n\n".join(part for part in (f"### {serving.TITLE}", listed, shown, said) if part)
 
 
 def _integrity(analysis: Analysis) -> str:

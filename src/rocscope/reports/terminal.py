@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from rocscope.findings import Analysis, KernelFinding
-from rocscope.reports import figures, step_table, summary
+from rocscope.reports import figures, phases, serving, step_table, summary
 from rocscope.reports.text import shorten
 from rocscope.untrusted import visible
 
@@ -70,7 +70,7 @@ def _parts(analysis: Analysis, width: int) -> list[RenderableType]:
             *_targets(analysis),
             "",
         ]
-    return parts + _integrity(analysis)
+    return parts + _phases(analysis) + _serving(analysis) + _integrity(analysis)
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -128,6 +128,32 @@ def _step(analysis: Analysis) -> list[RenderableType]:
     named = [_indented(f"{shorten(visible(name), 52)}  {spent}") for name, spent in kernels]
     said = [_text(sentence) for sentence in step_table.sentences(found)]
     return [_whole_figures(table), *said, _text(f"{lead}:"), *named, ""]
+
+
+def _phases(analysis: Analysis) -> list[RenderableType]:
+    if not analysis.phases:
+        return []
+    table = _table("Phases")
+    for at, name in enumerate(("phase", "steps", "tokens", "time", "a token")):
+        table.add_column(name, justify="right" if at else "left", no_wrap=True)
+    for name, *cells in phases.rows(analysis):
+        table.add_row(_cell(shorten(visible(name), 16)), *(_cell(cell) for cell in cells))
+    return [_whole_figures(table), *(_text(sentence) for sentence in phases.sentences(analysis)), ""]
+
+
+def _serving(analysis: Analysis) -> list[RenderableType]:
+    if not serving.present(analysis):
+        return []
+    parts: list[RenderableType] = [_text(serving.TITLE, "bold")]
+    parts += [_indented(f"{name}: {text}") for name, text in serving.facts(analysis)]
+    if rows := serving.latencies(analysis):
+        table = _table("")
+        for at, name in enumerate(serving.HEADER):
+            table.add_column(name, justify="right" if at else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(_cell(cell) for cell in row))
+        parts.append(_whole_figures(table))
+    return [*parts, *(_text(sentence) for sentence in serving.sentences(analysis)), ""]
 
 
 def _kernels(analysis: Analysis, width: int) -> Table:
