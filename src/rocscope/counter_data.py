@@ -47,7 +47,6 @@ class Counters(_Data):
     stock: tuple[str, ...] = ()  # what older tools know of this GPU; none: all
     renamed: tuple[str, ...] = ()  # under another name in newer tools
     complete_since: str = ""  # the rocprofv3 (SDK version) that knows all others
-    accumulates_since: str = ""  # the rocprofv3 that adds up levels on it
     levels: dict[str, tuple[str, ...]]
     group: tuple[Group, ...] = ()
     derived: dict[str, tuple[str, ...]] = Field(default_factory=dict)

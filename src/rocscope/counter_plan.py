@@ -78,7 +78,7 @@ def plan(wish: str, arch: str, *, tool: str = V3, version: str = "") -> CounterP
         return CounterPlan(wish, arch, ())
     data = counter_data.of(arch)
     wanted, asked = expand(wish, data)
-    usable, notes = _usable(wanted, data, tool, version, strict=wish not in LEVELS)
+    usable, notes = _usable(wanted, tool, strict=wish not in LEVELS)
     defined = {name for name in usable if needs_definition(name, data, tool, version)}
     lanes = {name: int(name in defined and tool == V3) for name in usable}
     groups = [(each.why, each.counters) for each in data.group] + list(asked.items())
@@ -169,24 +169,12 @@ def needs_definition(name: str, data: Counters, tool: str, version: str) -> bool
     return True
 
 
-def _usable(
-    wanted: Sequence[str], data: Counters, tool: str, version: str, *, strict: bool
-) -> tuple[list[str], list[str]]:
-    """Leave out what the tool cannot take on this GPU, and say why; named counters are an error."""
+def _usable(wanted: Sequence[str], tool: str, *, strict: bool) -> tuple[list[str], list[str]]:
+    """Leave out what the tool cannot take, and say why; where it was named that is an error."""
     reasons: dict[str, list[str]] = {}
-    level = {name for name in wanted if _LEVEL.fullmatch(name) and ACCUMULATE in wanted}
-    for name in wanted:
-        reason = ""
-        if name == ACCUMULATE or name in level:
-            if tool == V3 and version_of(version) < version_of(data.accumulates_since):
-                since = data.accumulates_since
-                reason = f"rocprofv3 before {since} does not add up levels on {data.arch}; rocprof does"
-        elif tool == "rocprofv2" and needs_definition(name, data, tool, version):
-            reason = f"rocprofv2 does not know them on {data.arch}; rocprofv3 and rocprof can be told"
-        if tool == "rocprofv2" and not reason and name in (level | {ACCUMULATE}) and data.stock:
-            reason = f"rocprofv2 does not know them on {data.arch}; rocprof can be told"
-        if reason:
-            reasons.setdefault(reason, []).append(name)
+    if tool == V3 and ACCUMULATE in wanted:
+        reason = "rocprofv3 does not keep a level before what adds it up; rocprof does"
+        reasons[reason] = [name for name in wanted if name == ACCUMULATE or _LEVEL.fullmatch(name)]
     if reasons and strict:
         reason, names = next(iter(reasons.items()))
         raise UsageError(

@@ -79,18 +79,18 @@ def test_each_pass_is_a_launch_and_counters_never_touch_the_times(tmp_path: Path
     assert spread["max"] - spread["min"] < 5e9
 
 
-@pytest.mark.parametrize(("profiler", "passes"), [("rocprof", 3), ("rocprofv2", 3)])
-def test_older_profilers_take_one_line_a_launch(tmp_path: Path, profiler: str, passes: int) -> None:
+@pytest.mark.parametrize("profiler", ["rocprof", "rocprofv2"])
+def test_older_profilers_take_one_line_a_launch(tmp_path: Path, profiler: str) -> None:
     recorded, _, _ = record(tmp_path / "out", profiler=profiler)
     capture = recorded.capture
     assert recorded.exit_code == 0 and recorded.lost == []
-    assert len(capture.manifest.passes) == passes and len(capture.manifest.gpus) == 1
-    for number in range(2, passes + 1):
+    assert len(capture.manifest.passes) == 3 and len(capture.manifest.gpus) == 1
+    for number in (2, 3):
         text = (tmp_path / f"out/pass-{number}/raw/counters.txt").read_text()
         assert text.count("pmc:") == 1
     kernels = {each.kernel: each for each in analyze_capture(capture).kernels}
     assert kernels["gemm_half_q_half_gptq_8bit_kernel"].bytes_per_dispatch.value == 46_508_160
-    assert ("SQ_WAVE_CYCLES" in set().union(*counted(capture))) == (profiler == "rocprof")
+    assert "SQ_WAVE_CYCLES" in set().union(*counted(capture))
 
 
 def test_filters_reach_the_profiler_and_are_no_disagreement(tmp_path: Path) -> None:
@@ -167,17 +167,19 @@ def test_the_first_launch_decides_whether_the_command_runs_at_all(tmp_path: Path
 
 
 def test_ctrl_c_keeps_what_was_recorded_so_far(tmp_path: Path) -> None:
-    third = tmp_path / "out/pass-2/raw"
+    runs = tmp_path / "runs"
+    runs.touch()
 
     def press() -> None:
         end = time.monotonic() + 30
-        while not third.exists() and time.monotonic() < end:
+        while len(runs.read_text()) < 2 and time.monotonic() < end:
             time.sleep(0.02)
-        time.sleep(0.4)
+        time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
-    code = "import time\ntry: time.sleep(1.5)\nexcept KeyboardInterrupt: pass"
+    code = f"import time\ntry: open({str(runs)!r}, 'a').write('x'); time.sleep(1.5)\n"
+    code += "except KeyboardInterrupt: pass"
     recorded, said, _ = record(tmp_path / "out", sys.executable, "-c", code)
     capture = recorded.capture
     assert recorded.interrupted and capture.manifest.partial and "passes-cut" in codes(capture)

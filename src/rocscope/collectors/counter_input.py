@@ -65,9 +65,9 @@ def definitions_yaml(counting: Counting, tool: str, version: str) -> str:
 
 
 def metrics_xml(counting: Counting) -> str:
-    """Return definitions for rocprof's ``-m``, which stand in place of its own: all that is asked for.
+    """Return definitions for ``-m`` of rocprof and rocprofv2, which replace their own: all that is asked for.
 
-    ``""`` where rocprof's own will do, or where the numbers of the events are not known here.
+    Their own lack sums of most blocks. ``""`` where the numbers of the events are not known here.
     """
     data = counter_data.of(counting.arch)
     if not all(name in data.block[data.block_of[name]].events for name in _counters(counting)):

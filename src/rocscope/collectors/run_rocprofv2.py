@@ -17,7 +17,7 @@ from rocscope.collectors.backend import (
     find_program,
     gpu_processes,
 )
-from rocscope.collectors.counter_input import pmc_text
+from rocscope.collectors.counter_input import metrics_xml, pmc_text
 from rocscope.launch.tree import Seen
 
 _FILE: Final = re.compile(r"results_(\d+)\.csv")
@@ -46,6 +46,9 @@ class Rocprofv2(Base):
         if request.counting is not None:
             files[request.raw / "counters.txt"] = pmc_text(request.counting)
             what = ("-i", str(request.raw / "counters.txt"))
+            if definitions := metrics_xml(request.counting):
+                files[request.raw / "metrics.xml"] = definitions
+                what += ("-m", str(request.raw / "metrics.xml"))
         return Plan(
             files=files,
             command=(
