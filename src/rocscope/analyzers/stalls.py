@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rocscope import ranking
-from rocscope.analyzers import pauses
+from rocscope.analyzers import pauses, stall_causes
 from rocscope.analyzers.integrity import kernels_missing
 from rocscope.findings import Target
 from rocscope.study import Study
@@ -57,6 +57,7 @@ class Stalls:
                 _host(study, starts, ends, wall),
             )
         )
+        study.targets[-1].evidence[1:1] = stall_causes.sentences(study, gpu, starts, ends)
 
 
 def _host(study: Study, starts: Ints, ends: Ints, wall: float) -> list[str]:
