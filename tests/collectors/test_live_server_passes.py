@@ -149,3 +149,14 @@ def test_a_plan_says_which_passes_share_a_launch(
     assert told["estimated_s"] == 90 and told["launches"] == 3
     groups = next(text for path, text in told["contents"].items() if path.endswith("counter_groups.json"))
     assert "TCC_HIT" in groups and "SQ_WAVE_CYCLES" not in groups  # that one is defined by us: a launch apart
+
+
+def test_what_is_known_to_go_wrong_with_a_server_is_said_before(
+    serve: tuple[str, ...], tmp_path: Path
+) -> None:
+    def notes(*more: str) -> str:
+        return " ".join(live_passes.plan((*serve, *more), options(tmp_path, duration_s=9), dry=True).notes)
+
+    assert "--enforce-eager" in notes() and "collectives" not in notes()
+    assert "--enforce-eager" not in notes("--enforce-eager")
+    assert "collectives" in notes("-tp", "4")

@@ -26,6 +26,7 @@ from rocscope.errors import DataLost, RocscopeError, UsageError
 from rocscope.launch.interrupts import Interrupts
 
 LIMIT_FACTOR: Final = 30  # a command under counters gets this many times its own time, then it is ended
+READY_FACTOR: Final = 3  # a server's start-up is slower under counters too
 LIMIT_LEAST_S: Final = 300.0  # a profiler that aborts may hang in its own signal handler for ever
 _NOT_PLAIN: Final = re.compile(r"[\\^$.|?*+()\[\]{}\s]")
 
@@ -121,7 +122,9 @@ def plan(
         out = options.out if number == 1 else options.out / f"pass-{number}"
         run = base if counting is None else _under(base, counting, out, first=number == 1)
         launches.append(Launch(run, out, counting))
-    return Launches(found, tuple(launches), (*found.notes, *notes, *_cost(base, options, len(launches))))
+    return Launches(
+        found, tuple(launches), (*found.notes, *notes, *_cautions(base), *_cost(base, options, len(launches)))
+    )
 
 
 def _under(base: Run, counting: Counting, out: Path, *, first: bool) -> Run:
@@ -167,6 +170,23 @@ def _countings(
     if not dry:
         raise UsageError(f"--counters: {text}", hint)
     return countings, True, [*notes, f"{text}: {hint}"]
+
+
+def _cautions(base: Run) -> list[str]:
+    """Say what is known to go wrong with a server under counters."""
+    server = base.request.server
+    notes = []
+    if server is not None and "--enforce-eager" not in server.options:
+        notes.append(
+            "counters of kernels inside HIP graphs may be missing: the flag --enforce-eager avoids graphs, "
+            "and then its times are those of a server without them"
+        )
+    if server is not None and server.tensor_parallel != 1:
+        notes.append(
+            "under counters kernels run one by one, before ROCm 6.3 over all GPUs together: kernels that "
+            "wait for one another, as collectives do, then hang"
+        )
+    return notes
 
 
 def _cost(base: Run, options: ProfileOptions, launches: int) -> list[str]:
@@ -260,6 +280,7 @@ def _options(
     changed: dict[str, Any] = {"out": launch.out}
     if done:
         changed |= {"sample_hz": 0.0, "telemetry": "none", "overhead": False}
+        changed["ready_timeout_s"] = READY_FACTOR * options.ready_timeout_s
     if done and options.duration_s is None and launch.run.request.server is None:
         own = done[0][1].capture.manifest.duration_s or 0.0
         changed["duration_s"] = max(LIMIT_LEAST_S, LIMIT_FACTOR * own)
