@@ -141,6 +141,33 @@ class RecordedCeilings(_Data):
     ceilings: CardCeilings
 
 
+def anonymous(recorded: list[RecordedCeilings] | None) -> list[RecordedCeilings] | None:
+    """Return ceilings fit to share: figures of models in the GPU table, and the day; no text of a machine."""
+    if recorded is None:
+        return None
+    known = ((each, spec) for each in recorded if (spec := each.ceilings.spec()) is not None)
+    return [
+        RecordedCeilings(
+            gpu=each.gpu,
+            same_card=each.same_card,
+            ceilings=CardCeilings(
+                measured_at=each.ceilings.measured_at and each.ceilings.measured_at[:10],
+                name=spec.name,
+                arch=spec.arch,
+                model=spec.name,
+                bandwidth_bytes_per_s=each.ceilings.bandwidth_bytes_per_s,
+                flops_per_s={
+                    unit: rate
+                    for unit, rate in each.ceilings.flops_per_s.items()
+                    if unit in spec.datasheet.flops_per_s
+                },
+                launch_floor_s=each.ceilings.launch_floor_s,
+            ),
+        )
+        for each, spec in known
+    ]
+
+
 def measurement(raw: Any) -> Measurement:
     """Check what the program printed. Raises :class:`InputError` that names the field at fault."""
     return _checked(Measurement, raw, "what the measurement printed", "run `rocscope doctor --measure` again")
@@ -256,9 +283,8 @@ def applied(spec: GpuSpec, measured: CardCeilings, *, same_card: bool) -> GpuSpe
     }
     bandwidth = published.bandwidth_bytes_per_s
     if measured.bandwidth_bytes_per_s:
-        bandwidth = Figure(
-            value=measured.bandwidth_bytes_per_s, source=f"{said} ({measured.bandwidth_of or 'copies'})"
-        )
+        of = f" ({measured.bandwidth_of})" if measured.bandwidth_of else ""
+        bandwidth = Figure(value=measured.bandwidth_bytes_per_s, source=said + of)
     floor = spec.launch_floor_s
     if measured.launch_floor_s:
         floor = Figure(value=measured.launch_floor_s, source=f"{said} (empty kernels in a graph)")

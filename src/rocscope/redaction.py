@@ -15,7 +15,7 @@ from pathlib import PurePath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rocscope import hardware, log_lines, tables
+from rocscope import ceilings, hardware, log_lines, tables
 from rocscope.capture import Capture, Clock, Dropped, Gpu, Manifest, Notice, Pass, Process, Source
 from rocscope.redaction_words import (
     AGENT,
@@ -171,6 +171,7 @@ def _manifest(manifest: Manifest, words: Words) -> Manifest:
         model=None if manifest.model is None else words.model(manifest.model),
         model_tp=manifest.model_tp,
         world_size=manifest.world_size,
+        ceilings=ceilings.anonymous(manifest.ceilings),
         log_lines=log_lines.total(manifest.log_lines),  # known kinds alone
     )
 

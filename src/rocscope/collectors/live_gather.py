@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rocscope import log_lines, selection, tables
 from rocscope.capture import Capture, Clock, Manifest
-from rocscope.collectors import environment, live_load, server_log
+from rocscope.collectors import card_ceilings, environment, live_load, server_log
 from rocscope.collectors.live_outcome import ENDED_BY_US, Outcome, Progress, Recorded
 from rocscope.errors import DataLost, RocscopeError
 from rocscope.launch import vllm
@@ -38,6 +38,7 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
         capture.notice("launch", note)
     _describe(outcome, manifest, options)
     _synchronise(outcome, capture)
+    card_ceilings.note(capture, outcome, options)
     if lost:
         manifest.partial = True
         message = "DATA LOST: " + "; ".join(lost)

@@ -49,6 +49,26 @@ def token_option(command: Decorated) -> Decorated:
     )(command)
 
 
+def _ceilings(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    words = [CompletionItem(word) for word in ("auto", "none") if word.startswith(incomplete)]
+    return [*words, CompletionItem(incomplete, type="file")]
+
+
+def ceilings_option(command: Decorated) -> Decorated:
+    """Add ``--ceilings``, for commands that label kernels."""
+    return click.option(
+        "--ceilings",
+        default="auto",
+        show_default=True,
+        metavar="FILE|none",
+        shell_complete=_ceilings,
+        help="Ceilings measured by `rocscope doctor --measure`: a file or folder of them, none, or auto: "
+        "those that the capture carries, else those that this machine keeps of a card of the same model.",
+    )(command)
+
+
 def output_options(command: Decorated) -> Decorated:
     """Add ``--out``, ``--json`` and ``--quiet``."""
     options = [
@@ -75,8 +95,9 @@ def analyze_options(
     model: Path | None = None,
     tp: int | None = None,
     tpot_ms: float | None = None,
+    ceilings: str = "auto",
 ) -> AnalyzeOptions:
-    """Check what :func:`selection_options` and :func:`token_option` give.
+    """Check what :func:`selection_options`, :func:`token_option` and :func:`ceilings_option` give.
 
     Raises ``UsageError`` that names the option.
     """
@@ -94,6 +115,7 @@ def analyze_options(
         model=model,
         tp=tp,
         tpot_s=None if tpot_ms is None else tpot_ms * 1e-3,
+        ceilings=ceilings,
     )
 
 

@@ -22,6 +22,7 @@ DAMAGE: Final = ("truncated-file", "malformed-json", "malformed-rows")  # notice
 )
 @_shared.selection_options
 @_shared.token_option
+@_shared.ceilings_option
 @_shared.output_options
 def COMMAND(
     paths: tuple[Path, ...],
@@ -44,6 +45,7 @@ def COMMAND(
       rocscope analyze rocprof-out/ --gpu MI100 --model /models/qwen3-8b-gptq/config.json
       rocscope analyze trace_rank*.json.gz --steps 10:20 --out report/
       rocscope analyze capture/ --json | jq .targets[0]
+      rocscope analyze trace.json.gz --ceilings none
       rocscope analyze --table measured.csv --gpu MI100
     """
     from rocscope import pipeline
