@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _SURE: Final = {"low": 0, "medium": 1, "high": 2}
 _ROOFS: Final = frozenset({"memory-bandwidth", "cache-bandwidth", "compute", "balanced"})
 _SPREAD: Final = "spread"  # roof_basis where the least time is not a roofline's
+SIDES: Final = tuple(f"{name}_{axis}" for name in ("grid", "workgroup") for axis in "xyz")
+_READ: Final = (  # of a kernel's target
+    *("kernel", "family", "gpu", "bound", "limiter", "confidence", "evidence", "dispatches", *SIDES),
+    *("time_ns", "exposed_ns", "mean_ns", "headroom_ns", "roof_ns", "floor_ns", "roof_basis"),
+)
 _SHOWN_EVIDENCE: Final = 3  # launch shapes of a target whose evidence is repeated
 
 
@@ -49,9 +54,7 @@ def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Tar
     if window > 0:
         decisive = _spread(_decisive(kernels))
         known = decisive[(decisive["bound"] != "unknown") & decisive["headroom_ns"].notna()]
-        for (kernel, family), rows in known.groupby(["kernel", "family"], sort=True):
-            whole = decisive[(decisive["kernel"] == kernel) & (decisive["family"] == family)]
-            found.append(_of_kernel(str(kernel), str(family), rows, whole, window))
+        found += _of_kernels(known, decisive, window)
     least = thresholds().targets.least_gain_frac.value
     kept = [each for each in found if not each.expected_gain or each.expected_gain.mid_frac >= least]
     kept = _folded(kept)
@@ -133,6 +136,40 @@ def of_lost_time(
     )
 
 
+def _of_kernels(known: pd.DataFrame, decisive: pd.DataFrame, window: float) -> Iterator[Target]:
+    """Give the targets of the kernels whose gain may be worth a line, by name.
+
+    What each gains is summed over all rows at once; sentences are made for those few alone.
+    """
+    if known.empty:
+        return
+    keys = ["kernel", "family"]
+    gains = _gains_ns(known)["mid"].groupby([known["kernel"], known["family"], known["gpu"]]).sum() / window
+    most = gains.groupby(level=keys, sort=True).max()
+    least = thresholds().targets.least_gain_frac.value * (1 - 1e-6)  # sums are not exact
+    wanted = list(most.index[most >= least])
+    rows, wholes = (
+        (frame, frame.groupby(keys).indices)
+        for frame in ([each[[name for name in _READ if name in each]] for each in (known, decisive)])
+    )
+    for key in wanted:
+        mine, whole = (frame.iloc[places[key]] for frame, places in (rows, wholes))
+        yield _of_kernel(str(key[0]), str(key[1]), mine, whole, window)
+
+
+def _gains_ns(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the time that each row loses at a low, middle and high share of the way to its least time."""
+    exposed = rows["exposed_ns"].fillna(rows["time_ns"])
+    least = rows["roof_ns"].clip(lower=rows["floor_ns"])
+    ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
+    shares = {limiter: _shares(limiter) for limiter in rows["limiter"].unique()}
+    return {
+        level: exposed
+        * (1 - ratio ** rows["limiter"].map({at: getattr(of, level) for at, of in shares.items()}))
+        for level in ("low", "mid", "high")
+    }
+
+
 def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, window: float) -> Target:
     """Return the target of one kernel: all its launch shapes, on the GPU that gains most.
 
@@ -212,12 +249,7 @@ def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
     """
     where = f" on GPU {rows['gpu'].iloc[0]}, which gains most of those that run it" if several else ""
     exposed, headroom = rows["exposed_ns"].fillna(rows["time_ns"]), float(rows["headroom_ns"].sum())
-    least = rows["roof_ns"].clip(lower=rows["floor_ns"])
-    ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
-    totals: dict[str, float] = {}
-    for level in ("low", "mid", "high"):
-        power = rows["limiter"].map(lambda limiter, level=level: getattr(_shares(limiter), level))
-        totals[level] = float((exposed * (1 - ratio**power)).sum() / window)
+    totals = {level: float(lost.sum() / window) for level, lost in _gains_ns(rows).items()}
     now = float((rows["roof_ns"] * exposed / rows["mean_ns"]).sum() / max(exposed.sum(), 1.0))
     _, limiter = _verdict(rows)
     shares = _shares(limiter)
@@ -249,11 +281,7 @@ def _problem(kernel: str, bound: str, limiter: str, shapes: int, time_frac: floa
 
 
 def _shapes(rows: pd.DataFrame) -> list[LaunchShape]:
-    found: dict[tuple[tuple[int | None, ...], tuple[int | None, ...]], None] = {}
-    for row in rows.to_dict("records"):
-        shape = launch_shape(row)
-        found[(tuple(shape.grid), tuple(shape.workgroup))] = None
-    return [LaunchShape(grid=list(grid), workgroup=list(group)) for grid, group in found]
+    return [launch_shape(row) for row in rows[list(SIDES)].drop_duplicates().to_dict("records")]
 
 
 def launch_shape(row: Mapping[Any, Any]) -> LaunchShape:

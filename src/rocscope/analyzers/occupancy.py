@@ -180,8 +180,8 @@ def _fill(frame: pd.DataFrame, name: str, values: pd.Series, source: str) -> Non
     """Fill what is not known yet, and say where it is from."""
     new = frame[name].isna() & values.notna()
     frame[name] = frame[name].fillna(values)
-    for row in np.flatnonzero(new.to_numpy()):
-        frame["measures_source"].iloc[row][name] = source
+    for told in frame["measures_source"].to_numpy()[new.to_numpy()]:
+        told[name] = source
 
 
 ANALYZER = OccupancyLimits()

@@ -114,8 +114,9 @@ def _gain(rule: Rule, lost: float | None, facts: dict[str, Any]) -> Gain | None:
 
 
 def _shapes(kernels: pd.DataFrame) -> list[LaunchShape]:
-    found = (ranking.launch_shape(row) for row in kernels.to_dict("records"))
-    return list({shape.model_dump_json(): shape for shape in found}.values())
+    return [
+        ranking.launch_shape(row) for row in kernels[list(ranking.SIDES)].drop_duplicates().to_dict("records")
+    ]
 
 
 def _evidence(rule: Rule, rows: pd.DataFrame, facts: dict[str, Any]) -> list[str]:
