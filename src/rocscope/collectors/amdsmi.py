@@ -85,6 +85,8 @@ class Reader:
             raise Unavailable("no-gpu", "AMD SMI sees no GPU")
         for index, handle in enumerate(self._handles):
             device, mi100 = self._describe(handle, index)
+            if any(device.bdf == other.bdf for other in self.devices):  # partitions of one card
+                device = device._replace(bdf=f"{device.bdf}#{index}")
             self.devices.append(device)
             self._bits.append(32 if mi100 else 64)
 

@@ -103,9 +103,12 @@ class TelemetrySampler:
         return True
 
     def _run(self) -> None:
-        for way in self._ways:
-            if self._use(way):
-                return
+        try:
+            for way in self._ways:
+                if self._use(way):
+                    return
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must be said and not end the run
+            self._troubles[f"it ended early ({type(error).__name__}: {error})"] += 1
 
     def _use(self, way: TelemetrySource) -> bool:
         """Read through one source until told to stop; ``False`` if it cannot be used here."""
@@ -164,9 +167,12 @@ class TelemetrySampler:
         """Take messages until there is a reason to end; each has a deadline."""
         deadline = time.monotonic() + self._limits.start_s
         pending = b""
+        poller = select.poll()  # select() takes no descriptor beyond 1023
+        poller.register(reader, select.POLLIN | select.POLLHUP)
+        poller.register(self._wake, select.POLLIN)
         while True:
             left = deadline - time.monotonic()
-            ready = select.select([reader, self._wake], [], [], max(0.0, left))[0]
+            ready = [descriptor for descriptor, _ in poller.poll(max(0.0, left * 1000))]
             if self._wake in ready:
                 return _End("stopped")
             if not ready:
@@ -269,11 +275,12 @@ class TelemetrySampler:
         refused = "; ".join(self._refused)
         if self.source is None:
             waited_s = asked - self._started
-            if len(self._refused) < len(self._ways):  # ended before an answer
-                late = f"{self._ways[len(self._refused)].label} did not answer in {waited_s:.1f} s"
-                refused = "; ".join([*self._refused, f"{late} {_where(self._stage)}"])
-            if len(self._refused) == len(self._ways) or waited_s > _ANSWER_S + 1 / self._hz:
-                self.notices.append(("telemetry-missing", f"no GPU telemetry ({refused})"))
+            why = [*self._refused, *self._troubles]
+            if len(why) < len(self._ways) and waited_s > _ANSWER_S + 1 / self._hz:
+                late = f"{self._ways[len(why)].label} did not answer in {waited_s:.1f} s"
+                why.append(f"{late} {_where(self._stage)}")
+            if self._troubles or len(self._refused) == len(self._ways) or len(why) > len(self._refused):
+                self.notices.append(("telemetry-missing", f"no GPU telemetry ({'; '.join(why)})"))
             return
         count = len(self.devices)
         gpus = "1 GPU" if count == 1 else f"{count} GPUs"

@@ -67,15 +67,16 @@ def serve(reader: GpuReader, pipe: Pipe, stop: int, hz: float) -> None:
 
 def _loop(reader: GpuReader, pipe: Pipe, stop: int, period_s: float) -> None:
     before: dict[int, Reading] = {}
-    due = slow_due = time.monotonic()
+    due = time.monotonic()
+    slow_due = [due] * len(reader.devices)
     while True:
-        slow = time.monotonic() >= slow_due
-        if slow:
-            slow_due = time.monotonic() + SLOW_PERIOD_S
         began = time.monotonic()
         rows: list[Any] = []
         failures: Counter[str] = Counter()
         for index in range(len(reader.devices)):
+            slow = began >= slow_due[index]
+            if slow:  # afterwards one GPU a tick: such a reading may take tens of milliseconds
+                slow_due[index] = began + SLOW_PERIOD_S + index * period_s
             try:
                 found = reader.read(index, before.get(index), slow=slow)
             except NothingRead as error:
