@@ -215,7 +215,8 @@ def _pass(each: Pass, words: Words) -> Pass:
     counters = tuple(words.kept(counter, COUNTERS, "counter") for counter in each.counters)
     words.count("notes removed", int(bool(each.note)))
     words.count("kernel filters removed", int(bool(each.kernels)))
-    return each.model_copy(update={"counters": counters, "note": "", "kernels": ""})
+    kernels = "removed" if each.kernels else ""  # that kernels are missing on purpose has to stay known
+    return each.model_copy(update={"counters": counters, "note": "", "kernels": kernels})
 
 
 def _source(source: Source, index: int, words: Words) -> Source:

@@ -105,3 +105,13 @@ def test_an_empty_first_launch_leaves_the_others_whole() -> None:
     merged = merge([Taken(1, Capture(Manifest()), None), Taken(2, capture(8, "1", "SQ_WAVES"), COUNTING)])
     assert merged.counters.num_rows == 2 and len(merged.manifest.gpus) == 1
     assert not any(each.code == "gpu-unmatched" for each in merged.manifest.notices)
+
+
+def test_sharing_keeps_that_a_filter_was_set_and_not_which() -> None:
+    from rocscope.redaction import redact
+
+    counting = Counting("gfx908", (CounterPass(("SQ_WAVES",)),), "secret_kernel", (2, 9))
+    merged = merge([Taken(1, capture(7), None), Taken(2, capture(8, "1", "SQ_WAVES"), counting)])
+    shared, _ = redact(merged)
+    assert [bool(each.kernels) for each in shared.manifest.passes] == [False, True]
+    assert "secret_kernel" not in shared.manifest.model_dump_json()
