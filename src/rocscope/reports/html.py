@@ -10,7 +10,7 @@ from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Final
 
 from rocscope.findings import Analysis, KernelFinding, Target
-from rocscope.reports import charts, figures, palette, phases, serving, step_table, summary
+from rocscope.reports import charts, figures, palette, phases, power, serving, step_table, summary
 from rocscope.reports.text import shorten
 from rocscope.untrusted import visible
 
@@ -44,6 +44,7 @@ class _Html:
                 step_table=step_table,
                 phases=phases,
                 serving=serving,
+                power=power,
                 figures=figures,
                 colour=palette.colour,
                 version=metadata.version("rocscope"),

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rocscope.findings import Analysis, Target
-from rocscope.reports import figures, phases, serving, step_table, summary
-from rocscope.reports.text import clip, code, markdown
+from rocscope.reports import figures, phases, power, serving, step_table, summary
+from rocscope.reports.text import clip, code, markdown, shorten
 
 MAX_FAMILIES: Final = 12
 MAX_TARGETS: Final = 5
@@ -27,7 +27,13 @@ class _Markdown:
         parts = [_opening(analysis)]
         if summary.has_kernels(analysis):
             parts += [_families(analysis), _step(analysis), _targets(analysis), _kernels(analysis)]
-        parts += [_phases(analysis), _serving(analysis), _integrity(analysis), _measured(analysis)]
+        parts += [
+            _phases(analysis),
+            _serving(analysis),
+            _power(analysis),
+            _integrity(analysis),
+            _measured(analysis),
+        ]
         text = "\n\n".join(part for part in parts if part)
         return figures.ordinary_spaces(text) + "\n"
 
@@ -155,6 +161,21 @@ def _serving(analysis: Analysis) -> str:
     shown = table(serving.HEADER, rows, right=len(serving.HEADER) - 1) if rows else ""
     said = "\n".join(f"- {markdown(sentence)}" for sentence in serving.sentences(analysis))
     return "\n\n".join(part for part in (f"### {serving.TITLE}", listed, shown, said) if part)
+
+
+def _power(analysis: Analysis) -> str:
+    if not power.present(analysis):
+        return ""
+    parts = [f"### {power.TITLE}"]
+    for header, rows in (
+        (power.HEADER, power.gpus(analysis)),
+        (power.PROCESS_HEADER, power.processes(analysis)),
+    ):
+        if rows:
+            cells = [[markdown(shorten(row[0], 60)), *row[1:]] for row in rows]
+            parts.append(table(header, cells, right=len(header) - 1))
+    parts.append("\n".join(f"- {markdown(sentence)}" for sentence in power.sentences(analysis)))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _integrity(analysis: Analysis) -> str:

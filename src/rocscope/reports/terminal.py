@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from rocscope.findings import Analysis, KernelFinding
-from rocscope.reports import figures, phases, serving, step_table, summary
+from rocscope.reports import figures, phases, power, serving, step_table, summary
 from rocscope.reports.text import shorten
 from rocscope.untrusted import visible
 
@@ -70,7 +70,7 @@ def _parts(analysis: Analysis, width: int) -> list[RenderableType]:
             *_targets(analysis),
             "",
         ]
-    return parts + _phases(analysis) + _serving(analysis) + _integrity(analysis)
+    return parts + _phases(analysis) + _serving(analysis) + _power(analysis) + _integrity(analysis)
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -220,6 +220,24 @@ def _indented(text: str, style: str = "") -> RenderableType:
     from rich.padding import Padding
 
     return Padding(_text(text, style), (0, 0, 0, 3))
+
+
+def _power(analysis: Analysis) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for header, rows, title in (
+        (power.HEADER, power.gpus(analysis), "GPUs by their sensors"),
+        (power.PROCESS_HEADER, power.processes(analysis), "Processes of the host"),
+    ):
+        if rows:
+            table = _table(title)
+            for place, name in enumerate(header):
+                table.add_column(name, justify="right" if place else "left", no_wrap=True)
+            for name, *cells in rows:
+                table.add_row(_cell(shorten(visible(name), 20)), *(_cell(cell) for cell in cells))
+            parts += [_whole_figures(table), ""]
+    told: list[RenderableType] = [_text(sentence) for sentence in power.sentences(analysis)]
+    head: list[RenderableType] = [_text(power.TITLE, "bold")] if parts or told else []
+    return [*head, *parts, *told, *([""] if told else [])]
 
 
 def _integrity(analysis: Analysis) -> list[RenderableType]:
