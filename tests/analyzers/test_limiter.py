@@ -112,3 +112,22 @@ def test_workgroups_are_counted_from_work_items(shape, expected):
 def test_workgroups_of_an_unknown_shape_are_unknown():
     frame = study(capture([row("k", 0, 1, grid_x=None), row("n", 1, 1, workgroup_x=None)])).kernels
     assert limiter.workgroups(frame).isna().all()
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("matrix_fp16", "latency"), ("vector_fp16", "occupancy")])
+def test_few_waves_hold_back_no_kernel_that_keeps_the_matrix_pipes_busy(unit, expected):
+    """At 54 % of that peak, nobody counted; one wave of four fits on each SIMD."""
+    peak = SPEC.datasheet.flops_per_s["vector_fp16"]
+    sheet = SPEC.datasheet.model_copy(update={"flops_per_s": {unit: peak}})
+    shape = {"vgprs": 200, "sgprs": 32, "agprs": 0, "lds_bytes": 0, "wave_size": 64}
+    made = study(
+        capture([row("k", 0, 10_000, **shape)]),
+        {"k": {"bytes": 1e6, "flops": 5.4e7}},
+        families={"k": "gemm"},
+        spec=SPEC.model_copy(update={"datasheet": sheet}),
+    )
+    made.kernels["flops_unit"] = unit
+    runner.run(made)
+    found = made.kernels.iloc[0]
+    assert found["theoretical_occupancy_frac"] == pytest.approx(0.1)
+    assert found["limiter"] == expected

@@ -30,6 +30,7 @@ class Limiter:
         *("gpu", "family", "mean_ns", "bytes", "bytes_basis", "flops", "bound", "bandwidth_frac"),
         *(
             "compute_frac",
+            "flops_unit",
             "intensity_flop_per_byte",
             "ridge_flop_per_byte",
             "over_the_link",
@@ -114,7 +115,9 @@ def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any,
     unfilled = below & (frame["waves_per_cu"].to_numpy(float) < roof)
     resident = frame["achieved_occupancy_frac"].fillna(frame["theoretical_occupancy_frac"]).to_numpy(float)
     # matrix kernels keep their pipes busy from registers, with few waves: for them it is no cause
-    by_pipes = frame["matrix_frac"].to_numpy(float) >= lines.matrix_busy_frac.value
+    by_matrix = frame["flops_unit"].fillna("").astype(str).str.startswith("matrix").to_numpy(bool)
+    matrix = np.fmax(frame["matrix_frac"].to_numpy(float), np.where(by_matrix, frame["compute_frac"], np.nan))
+    by_pipes = matrix >= lines.matrix_busy_frac.value
     thin = below & (resident < lines.low_occupancy_frac.value) & ~by_pipes
     led = high_data & ~(high_compute & (compute > data))
     seen = np.fmax(frame["l2_frac"].to_numpy(float), frame["l1_frac"].to_numpy(float))
