@@ -77,7 +77,12 @@ def test_mi100_is_as_its_users_measured_it() -> None:
         ({"arch": "gfx942", "name": "AMD Instinct MI300X", "compute_units": 38}, None),  # a partition
         ({"arch": "gfx942", "compute_units": 228}, "MI300A"),
         ({"arch": "gfx90a", "name": "AMD Instinct MI210", "compute_units": 104}, "MI210"),
-        ({"arch": "gfx90a", "compute_units": 104}, None),  # MI210 or a die of an MI250
+        ({"arch": "gfx90a", "compute_units": 104}, "MI210 or MI250"),  # a die of it; the same figures
+        ({"arch": "gfx90a", "name": "MI200", "compute_units": 104}, "MI210 or MI250"),  # names of series
+        ({"arch": "gfx90a", "name": "MI200", "compute_units": 110}, "MI250X"),
+        ({"arch": "gfx90a", "name": "MI200"}, None),
+        ({"arch": "gfx942", "name": "MI300", "compute_units": 228}, "MI300A"),
+        ({"arch": "gfx942", "name": "MI308X", "compute_units": 304}, None),
         ({"arch": "gfx90a", "compute_units": 110}, "MI250X"),
         ({"arch": "gfx908", "name": "Arcturus_GL-XL_[Instinct_MI100]"}, "MI100"),
         ({"arch": "gfx908:sramecc+:xnack-"}, "MI100"),

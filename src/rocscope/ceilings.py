@@ -101,8 +101,10 @@ class CardCeilings(_Data):
     memory_bytes: int | None = None
     model: str | None = None  # in the GPU table; None: not there
     software: dict[str, str | None] = Field(default_factory=dict)
+    tool: Literal["", "AMD's roofline benchmark"] = ""  # that measured it; "": our own
     bandwidth_bytes_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     bandwidth_of: str = ""  # "a read of 4 GiB"
+    l2_bandwidth_bytes_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     flops_per_s: dict[str, float] = Field(default_factory=dict)
     launch_floor_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     refused: list[Refused] = Field(default_factory=list)
@@ -126,11 +128,12 @@ class CardCeilings(_Data):
         """Say where these figures come from, for a report."""
         when = f"on {self.measured_at[:10]}" if self.measured_at else "at a time not recorded"
         which = "this card" if same_card else "a card of this model"
-        return f"measured on {which} {when} by rocscope doctor --measure"
+        return f"measured on {which} {when} by {self.tool or 'rocscope doctor --measure'}"
 
     def spec(self) -> GpuSpec | None:
         """Return this card's model in the GPU table."""
-        return next((each for each in hardware.specs() if each.name == self.model), None)
+        names = (self.model or "").split(hardware.OR)
+        return next((each for each in hardware.specs() if each.name in names), None)
 
 
 class RecordedCeilings(_Data):
@@ -155,7 +158,9 @@ def anonymous(recorded: list[RecordedCeilings] | None) -> list[RecordedCeilings]
                 name=spec.name,
                 arch=spec.arch,
                 model=spec.name,
+                tool=each.ceilings.tool,
                 bandwidth_bytes_per_s=each.ceilings.bandwidth_bytes_per_s,
+                l2_bandwidth_bytes_per_s=each.ceilings.l2_bandwidth_bytes_per_s,
                 flops_per_s={
                     unit: rate
                     for unit, rate in each.ceilings.flops_per_s.items()
@@ -189,7 +194,7 @@ def judge(measured: Measurement, *, measured_at: str | None = None) -> CardCeili
     )
     bandwidth, of = _bandwidth(measured, spec)
     rates = {unit: each.flops_per_s for unit, each in measured.flops.items()}
-    refused = _refused(spec, bandwidth, rates) if spec else []
+    refused = not_ceilings(spec, bandwidth, rates) if spec else []
     named = {each.figure for each in refused}
     if "bandwidth_bytes_per_s" in named:
         bandwidth, of = None, ""
@@ -211,7 +216,8 @@ def judge(measured: Measurement, *, measured_at: str | None = None) -> CardCeili
     )
 
 
-def _refused(spec: GpuSpec, bandwidth: float | None, rates: dict[str, float]) -> list[Refused]:
+def not_ceilings(spec: GpuSpec, bandwidth: float | None, rates: dict[str, float]) -> list[Refused]:
+    """Return what of ``rates`` (FLOPs a second by unit) and of a bandwidth is no ceiling of this card."""
     peaks = dict(spec.datasheet.flops_per_s)
     found = {**rates, **({"bandwidth_bytes_per_s": bandwidth} if bandwidth else {})}
     if spec.datasheet.bandwidth_bytes_per_s:
@@ -285,12 +291,15 @@ def applied(spec: GpuSpec, measured: CardCeilings, *, same_card: bool) -> GpuSpe
     if measured.bandwidth_bytes_per_s:
         of = f" ({measured.bandwidth_of})" if measured.bandwidth_of else ""
         bandwidth = Figure(value=measured.bandwidth_bytes_per_s, source=said + of)
+    l2 = published.l2_bandwidth_bytes_per_s
+    if measured.l2_bandwidth_bytes_per_s:
+        l2 = Figure(value=measured.l2_bandwidth_bytes_per_s, source=said)
     floor = spec.launch_floor_s
     if measured.launch_floor_s:
         floor = Figure(value=measured.launch_floor_s, source=f"{said} (empty kernels in a graph)")
     achievable = Ceilings(
         bandwidth_bytes_per_s=bandwidth,
-        l2_bandwidth_bytes_per_s=published.l2_bandwidth_bytes_per_s,
+        l2_bandwidth_bytes_per_s=l2,
         link_bandwidth_bytes_per_s=published.link_bandwidth_bytes_per_s,
         flops_per_s={**published.flops_per_s, **rates},
     )

@@ -12,7 +12,7 @@ from rocscope.capture import Gpu, Manifest
 from rocscope.ceilings import CardCeilings, RecordedCeilings
 from rocscope.errors import InputError, UsageError
 from rocscope.findings import Warned
-from rocscope.hardware import GpuSpec
+from rocscope.hardware import OR, GpuSpec
 
 AUTO: Final = "auto"
 NONE: Final = "none"
@@ -69,7 +69,8 @@ def of_this_machine(
 
 def _with(spec: GpuSpec, measured: CardCeilings, *, same_card: bool) -> GpuSpec:
     """Apply ceilings to the model that they are of; a ``--gpu`` may have made it another."""
-    return ceilings.applied(spec, measured, same_card=same_card) if measured.model == spec.name else spec
+    fits = set(spec.name.split(OR)) & set((measured.model or "").split(OR))
+    return ceilings.applied(spec, measured, same_card=same_card) if fits else spec
 
 
 def _kept(cards: list[CardCeilings], gpus: list[Gpu], specs: Specs) -> Specs:

@@ -112,7 +112,7 @@ def identify(
     The architecture decides before the marketing name, which tools garble. A name that names another model is
     no match; one that names none ("AMD Radeon Graphics") leaves the rest to decide. Where the compute units
     are known they must fit, since a partition of a card has not its rates; so must memory, within 15 %, where
-    the name does not decide.
+    the name does not decide. Models with the same figures are returned as one, called by all their names.
     """
     if not arch and not name:
         return None
@@ -125,10 +125,42 @@ def identify(
         candidates = [s for s in candidates if _has_compute_units(s, compute_units)]
     if memory_bytes is not None and not (named and len(candidates) == 1):
         candidates = [s for s in candidates if _has_memory(s, memory_bytes)]
+    if len(candidates) > 1 and all(_alike(candidates[0], each) for each in candidates[1:]):
+        return candidates[0].model_copy(update={"name": OR.join(each.name for each in candidates)})
     return candidates[0] if len(candidates) == 1 else None
 
 
-_NOT_A_MODEL: Final = re.compile(r"gfx[0-9a-f]+|sm_\d+|\d+ ?gi?b\b|hbm\d\w?")
+OR: Final = " or "
+"""Between the names of models that nothing recorded tells apart, and whose figures are the same."""
+
+
+def _alike(one: GpuSpec, other: GpuSpec) -> bool:
+    """Whether two models have the same limits, and the same rates within 1 %."""
+    rates = [
+        {
+            "clock": spec.clock_hz.value,
+            **{name: figure.value for name, figure in spec.datasheet.flops_per_s.items()},
+            **{
+                name: figure.value
+                for name in (
+                    "bandwidth_bytes_per_s",
+                    "l2_bandwidth_bytes_per_s",
+                    "link_bandwidth_bytes_per_s",
+                )
+                if (figure := getattr(spec.datasheet, name))
+            },
+        }
+        for spec in (one, other)
+    ]
+    text = {"name", "marketing_names", "not_marketing_names", "aliases", "clock_hz", "datasheet"}
+    return (
+        one.model_dump(exclude=text) == other.model_dump(exclude=text)
+        and set(rates[0]) == set(rates[1])
+        and all(abs(rates[1][name] / rate - 1) <= 0.01 for name, rate in rates[0].items())
+    )
+
+
+_NOT_A_MODEL: Final = re.compile(r"gfx[0-9a-f]+|sm_\d+|\d+ ?gi?b\b|hbm\d\w?|\bmi[23]00\b")  # the last: series
 _NAMES_A_MODEL: Final = re.compile(r"\d\d")
 
 

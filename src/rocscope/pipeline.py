@@ -338,7 +338,7 @@ def _overridden(capture: Capture, specs: dict[int, GpuSpec | None]) -> Iterator[
             arch=gpu.arch, name=gpu.name, compute_units=gpu.compute_units, memory_bytes=gpu.memory_bytes
         )
         taken = specs.get(gpu.gpu)
-        if recorded and taken and recorded.name != taken.name:
+        if recorded and taken and taken.name not in (recorded.name, *recorded.name.split(hardware.OR)):
             yield gpu.gpu, recorded.name
 
 

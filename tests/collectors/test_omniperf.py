@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import pyarrow.compute as pc
 import pytest
@@ -268,11 +269,29 @@ def test_header_alone_is_said_to_be_nothing_not_zero(captures: Path) -> None:
     assert [n.code for n in alone.manifest.notices] == ["matched-nothing", "no-gpu-kernels"]
 
 
-def test_measured_ceilings_are_named_and_not_used(captures: Path) -> None:
-    found = capture_of(captures / "omniperf/kernel_names/MI200").manifest
-    (notice,) = found.notices
-    assert notice.code == "ceilings-not-used"
-    assert "4 devices, memory 1389 to 1389 GB/s" in notice.message
+def test_measured_ceilings_are_the_roofs_that_can_be_reached(captures: Path) -> None:
+    found = capture_of(captures / "omniperf/kernel_names/MI200")
+    assert not found.manifest.notices
+    assert found.manifest.ceilings
+    (recorded,) = found.manifest.ceilings
+    measured = recorded.ceilings
+    rows = rows_of(captures / "omniperf/kernel_names/MI200/roofline.csv")
+    assert recorded.gpu == 0 and not recorded.same_card and measured.model == "MI210 or MI250"
+    assert measured.bandwidth_bytes_per_s == median(float(row["HBMBw"]) for row in rows) * 1e9
+    assert measured.l2_bandwidth_bytes_per_s == median(float(row["L2Bw"]) for row in rows) * 1e9
+    assert measured.flops_per_s["matrix_fp16"] == median(float(row["MFMAF16Flops"]) for row in rows) * 1e9
+    assert measured.flops_per_s["vector_fp32"] == median(float(row["FP32Flops"]) for row in rows) * 1e9
+    assert measured.measured_at == "2024-03-21T16:25:47" and not measured.refused
+    analysis = pipeline.analyze(found)
+    assert analysis.gpus[0].model == "MI210 or MI250"
+    assert analysis.gpus[0].achievable_bandwidth_bytes_per_s == measured.bandwidth_bytes_per_s
+    assert "roofline benchmark (the median of 4 GPUs)" in (analysis.gpus[0].achievable_source or "")
+    named = pipeline.analyze(found, gpu="MI250")
+    assert named.gpus[0].achievable_bandwidth_bytes_per_s == measured.bandwidth_bytes_per_s
+    assert not {each.code for each in named.integrity.warnings} & {"gpu-overridden", "unknown-gpu"}
+    other = pipeline.analyze(found, gpu="MI250X")  # not the card that was measured
+    assert other.gpus[0].achievable_bandwidth_bytes_per_s is None
+    assert {each.code for each in other.integrity.warnings} == {"gpu-overridden"}
 
 
 def test_every_file_of_a_folder_is_known_and_none_left_out(captures: Path) -> None:

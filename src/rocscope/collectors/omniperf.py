@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from rocscope.collectors import counter_rows, csv_rows, omniperf_columns, omniperf_system
+from rocscope.collectors import counter_rows, csv_rows, omniperf_columns, omniperf_roofline, omniperf_system
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.omniperf_columns import Run, Table
 from rocscope.collectors.omniperf_system import System
@@ -36,6 +36,7 @@ class _Rows(DispatchRows):
     """Dispatches on the machine that ``sysinfo.csv`` describes, their counters in one piece a run."""
 
     def __init__(self, source: Source, builder: CaptureBuilder, run: Run | None, note: str) -> None:
+        self._source = source
         self._system = omniperf_system.beside(source) or System()
         self._rounded = csv_rows.first_row(source).get("starttimestamp", "")
         super().__init__(
@@ -47,7 +48,9 @@ class _Rows(DispatchRows):
 
     def _gpu(self, agent: int | None) -> int:
         name = UNRECORDED if agent is None else str(agent)
-        return self._builder.gpu(name, host=self._system.host, **self._system.properties())
+        gpu = self._builder.gpu(name, host=self._system.host, **self._system.properties())
+        omniperf_roofline.record(self._source, self._system, gpu, self._builder)
+        return gpu
 
     def _notice(self, code: str, message: str) -> None:
         if code == "untimed-dispatches" and "E+" in self._rounded.upper():

@@ -1,4 +1,4 @@
-"""What Omniperf writes beside its tables: the machine, the log, the ceilings it measured."""
+"""What Omniperf writes beside its tables: the machine and the log."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-
 from rocscope.collectors import csv_rows, omniperf_columns
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader
@@ -20,7 +18,6 @@ from rocscope.collectors.source import Source
 from rocscope.errors import InputError, RocscopeError
 
 _SYSTEM: Final = frozenset({"workloadname", "gpuarch", "cupergpu", "wavesize"})
-_ROOFLINE: Final = frozenset({"device", "hbmbw", "l2bw", "fp32flops"})
 _TOTALS: Final = frozenset({"kernelname", "count", "sumns", "meanns", "medianns", "pct"})
 _LOG: Final = re.compile(r"\s*(omniperf|rocprof(?:iler)?-compute) version:\s*(\S{1,60})", re.IGNORECASE)
 _WHEN: Final = re.compile(r"\w{3} (\d{1,2} \w{3} \d{4} \d{2}:\d{2}:\d{2} [AP]M)\s+\((\w{1,6})\)")
@@ -160,28 +157,6 @@ class _LogReader:
             agree(builder, profiler_version=found[2])
 
 
-class _RooflineReader:
-    name = "omniperf-roofline"
-    help = "roofline.csv of Omniperf or rocprof-compute: ceilings measured on the card; recognised, not used"
-    order = 12
-    content = "description"
-
-    def recognises(self, source: Source) -> bool:
-        """Tell by the columns."""
-        return set(csv_rows.header(source)) >= _ROOFLINE
-
-    def read(self, source: Source, builder: CaptureBuilder) -> None:
-        """Add nothing, and say so: roofs come from the GPU table, each with its source."""
-        measured = csv_rows.read(source, {"hbmbw": pa.float64()}, builder)["hbmbw"].drop_null().to_pylist()
-        span = f", memory {min(measured):.0f} to {max(measured):.0f} GB/s" if measured else ""
-        builder.notice(
-            "ceilings-not-used",
-            f"{source.name} holds ceilings that Omniperf measured on the GPUs of this machine "
-            f"({len(measured)} devices{span}); they are not used as roofs",
-            source.name,
-        )
-
-
 class _DerivedReader:
     name = "omniperf-derived"
     help = "pmc_dispatch_info.csv and pmc_kernel_top.csv of Omniperf: repeat its other tables; passed over"
@@ -226,4 +201,4 @@ class _EmptyReader:
         )
 
 
-READERS: list[Reader] = [_SystemReader(), _LogReader(), _RooflineReader(), _DerivedReader(), _EmptyReader()]
+READERS: list[Reader] = [_SystemReader(), _LogReader(), _DerivedReader(), _EmptyReader()]
