@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import serving_recorded
-from rocscope import serving_metrics
+from rocscope import redaction_words, serving_metrics
 from rocscope.serving_metrics import Histogram, Scrapes, figures, histogram, of_window
 
 SECOND = 1_000_000_000
@@ -154,3 +154,9 @@ def test_a_quantile_lies_in_its_bucket(values, share):
     found = made.quantile(share)
     assert found is None or low <= found <= high
     assert made.mean == pytest.approx(sum(values) / len(values))
+
+
+def test_a_shared_capture_keeps_them():
+    names = set(serving_recorded.recorded()["metric"].to_pylist())
+    assert len(names) > 150 and all(redaction_words.METRICS.fullmatch(name) for name in names)
+    assert not redaction_words.METRICS.fullmatch("requests_finished:my_secret")

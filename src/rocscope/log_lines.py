@@ -13,6 +13,8 @@ KINDS: Final = {
     "awq-triton-forced": re.compile(
         rb"enabling VLLM_USE_TRITON_AWQ|VLLM_USE_TRITON_AWQ['\"]?[:=] ?['\"]?(1|True)"
     ),
+    "eager-mode": re.compile(rb"Enforce eager set, disabling|Cudagraph is disabled under eager mode"),  # vLLM
+    "collective-timeout": re.compile(rb"Watchdog caught collective operation timeout"),  # PyTorch
 }
 """Kinds of lines by the name that rules use (``log.KIND``)."""
 

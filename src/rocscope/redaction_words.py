@@ -17,9 +17,9 @@ PROFILERS: Final = frozenset(
     | {"torch-profiler", "omniperf", "rocprof-compute", "table", "unknown"}
 )
 FORMATS: Final = re.compile(
-    r"(rocprof(v[123])?|rocpd|rocminfo|server|torch|kineto|omniperf|capture|chrome|table)([-_ ]"
+    r"(rocprof(v[123])?|rocpd|rocminfo|server|torch|kineto|omniperf|capture|chrome|table|telemetry)([-_ ]"
     r"(csv|json|db|sqlite|trace|kernels?|counters?|stats|printed|text|results|copies|agents?|info|hip|v[123]"
-    r"|api|calls|derived|empty|input|log|memory|merged|operations|roofline|run|sysinfo|times))*"
+    r"|api|calls|derived|empty|input|log|memory|merged|metrics|operations|roofline|run|sysinfo|times))*"
 )
 SUFFIXES: Final = (".csv", ".json", ".db", ".txt", ".parquet", ".pftrace", ".gz")
 OPERATORS: Final = re.compile(
@@ -56,6 +56,10 @@ METRICS: Final = re.compile(
     r"(vllm:)?[a-z][a-z0-9_:]{1,60}_(w|c|hz|j|s|v|ns|us|ms|bytes|frac|pct|count|total|sum|per_s|bytes_per_s|mhz|rpm)"
     r"|vllm:[a-z_]{3,60}|threads|throttled(_(power|current|thermal|reliability))?|throttle_status"
     r"|ecc_(un)?correctable"
+    r"|requests_(running|waiting|finished:(stop|length|abort|error|repetition|other))|engines|engine_steps"
+    r"|(prompt|generation|step|prefix_cache_(queried|hit)|kv_cache_capacity)_tokens|preemptions|estimated_flops"
+    r"|((ttft|itl|tpot|e2e|queue|prefill|decode)_s|request_(prompt|generation)_tokens)"
+    r"_bucket:(inf|[0-9][0-9.e+-]{0,11})"
 )
 SAMPLE_SOURCES: Final = frozenset({"host", "amdsmi", "sysfs", "nvml", "serving"})
 PROCESS_NAME: Final = re.compile(

@@ -158,6 +158,19 @@ def test_without_kernels_the_hosts_steps_are_taken_and_without_steps_nothing():
     assert "tpot" not in run([row("mm", 0, 5)], []).serving
 
 
+def test_the_log_says_how_it_was_executed_and_what_timed_out():
+    lines = {"eager-mode": 1, "collective-timeout": 2}
+    checked = run(*decoding(), manifest={"log_lines": lines})
+    assert checked.serving["execution"] == "eager"
+    assert "collective-timeout" in [each.code for each in checked.warnings]
+    assert "execution" not in run(*decoding()).serving
+
+
+def test_a_server_that_started_anew_is_a_warning():
+    table = serving_recorded.samples([(0, {"generation_tokens": 9.0}), (MS, {"generation_tokens": 1.0})])
+    assert [each.code for each in run([], [], table).warnings] == ["server-restarted"]
+
+
 def test_chosen_steps_alone_do_not_tell_the_time_between_them():
     made = capture(*decoding()[:1], spans=decoding()[1])
     assert pipeline.analyze(made, steps=(0, 3)).serving.get("tpot") is None

@@ -16,8 +16,8 @@ Failed validator: GCN_ARCH_NAME
 WARNING 11-20 21:38:57 [rocm.py:1] VLLM_USE_TRITON_AWQ is not set, enabling VLLM_USE_TRITON_AWQ.
 a secret: hf_abcdefghijk
 """
-COUNTED = {"tunableop-wrong-arch": 1, "hipblaslt-first-call": 2, "awq-triton-forced": 1}
 NONE = dict.fromkeys(log_lines.KINDS, 0)
+COUNTED = {**NONE, "tunableop-wrong-arch": 1, "hipblaslt-first-call": 2, "awq-triton-forced": 1}
 
 
 def read(path):

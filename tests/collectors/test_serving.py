@@ -163,8 +163,7 @@ def test_saved_texts_beside_a_recording_are_its_serving_figures(captures):
     assert found["generation_tokens_per_s"] is None
     mean = (3 * 0.7577855587005615 + 48 * 1.0330384522676468) / 51
     assert found["latencies"]["e2e_s"]["mean_s"] == pytest.approx(mean, rel=0.02)  # of the clients
-    formats = {each["format"] for each in analysis.capture.sources}
-    assert formats == {"kineto", "vllm-metrics"} or "vllm-metrics" in formats
+    assert [each["format"] for each in analysis.capture.sources].count("server-metrics") == 2
 
 
 def test_a_text_whose_name_tells_nothing_is_refused(tmp_path):

@@ -22,7 +22,7 @@ _ORDER: Final = ("before", "during", "after")
 class MetricsText:
     """One text; its place in the order is in its name, times are not known."""
 
-    name = "vllm-metrics"
+    name = "server-metrics"
     help = "texts of a vLLM server's /metrics, with before, during or after in their names"
     order = 95
     content = "description"

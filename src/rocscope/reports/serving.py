@@ -40,6 +40,7 @@ def facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("KV cache in use", _gauge(serving.get("kv_cache_used_frac"), share=True)),
         ("preemptions", _whole(serving.get("preemptions"))),
         ("prefix cache hits", _share(serving.get("prefix_cache_hit_frac"))),
+        ("execution", "eager: no graphs, one launch a kernel" if serving.get("execution") == "eager" else ""),
     ]
     return [(name, text) for name, text in told if text]
 
