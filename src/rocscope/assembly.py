@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from rocscope.capture import Capture
+from rocscope.capture import INFORMATION, Capture
 from rocscope.config import AnalyzeOptions
 from rocscope.findings import (
     Analysis,
@@ -57,7 +57,8 @@ def without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
 
     manifest = capture.manifest
     warnings = [Warned(code="no-gpu-kernels", message="no GPU kernels in this recording")]
-    warnings += [Warned(code=each.code, message=each.message) for each in manifest.notices]
+    told = [each for each in manifest.notices if each.code not in INFORMATION]
+    warnings += [Warned(code=each.code, message=each.message) for each in told]
     return Analysis(
         capture=_info(capture, options),
         integrity=Integrity(

@@ -78,6 +78,10 @@ class Notice(_Record):
     source: str = ""
 
 
+INFORMATION: Final = frozenset({"telemetry"})
+"""Codes of notices that weaken nothing: they are no warnings."""
+
+
 class Dropped(_Record):
     """Rows left out, and why."""
 

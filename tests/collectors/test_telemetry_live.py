@@ -183,3 +183,13 @@ def test_the_command_takes_source_and_rate(machine: Path, tmp_path: Path) -> Non
 def test_a_wrong_choice_is_a_usage_error(tmp_path: Path, wrong: tuple[str, str]) -> None:
     done = profile(*wrong, "--", "true", folder=tmp_path)
     assert done.returncode == 2 and wrong[0] in done.stderr
+
+
+def test_what_was_read_is_no_warning_and_what_is_missing_is(machine: Path, tmp_path: Path) -> None:
+    done = profile("--telemetry-hz", "10", "--out", "o", "--json", "--", *NAP, folder=tmp_path)
+    warned = {each["code"] for each in json.loads(done.stdout)["integrity"]["warnings"]}
+    assert not {code for code in warned if code.startswith("telemetry")}
+    fake_amdsmi.tell(machine, "fail amdsmi_init 34")
+    done = profile("--telemetry", "amdsmi", "--out", "p", "--json", "--", *NAP, folder=tmp_path)
+    warned = {each["code"] for each in json.loads(done.stdout)["integrity"]["warnings"]}
+    assert "telemetry-missing" in warned

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from rocscope import columns, metrics
 from rocscope.analyzers import clocks, whereabouts
+from rocscope.capture import INFORMATION
 from rocscope.kernel_names import clean
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
@@ -45,7 +46,8 @@ def kernels_missing(study: Study) -> list[str]:
 def _notices(study: Study) -> None:
     for notice in study.capture.manifest.notices:
         where = f" ({notice.source})" if notice.source else ""
-        study.warn(notice.code, notice.message + where)
+        if notice.code not in INFORMATION:
+            study.warn(notice.code, notice.message + where)
 
 
 def _provenance(study: Study) -> None:
