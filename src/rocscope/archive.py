@@ -39,15 +39,19 @@ def pack(capture: Capture, target: Path, *, like: Path | None = None) -> None:
     The suffix of ``like``, or else of ``target``, says which kind. Neither owner nor time nor local path
     is recorded. Raises :class:`UsageError` for an unknown suffix.
     """
+    with tempfile.TemporaryDirectory(prefix="rocscope-share-") as scratch:
+        pack_folder(capture.save(Path(scratch) / "capture"), target, like=like)
+
+
+def pack_folder(folder: Path, target: Path, *, like: Path | None = None) -> None:
+    """Write all files of ``folder``, below its own name, as an archive named ``target``; see :func:`pack`."""
     named = like or target
     check_name(named)
-    with tempfile.TemporaryDirectory(prefix="rocscope-share-") as scratch:
-        folder = capture.save(Path(scratch) / "capture")
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        if named.name.endswith(".zip"):
-            _zip(folder, files, target)
-        else:
-            _tar(folder, files, target)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if named.name.endswith(".zip"):
+        _zip(folder, files, target)
+    else:
+        _tar(folder, files, target)
 
 
 def unpack(archive: Path) -> Capture | None:
@@ -102,7 +106,7 @@ def _tar(folder: Path, files: list[Path], target: Path) -> None:
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for path in files:
-            entry = tarfile.TarInfo(f"capture/{path.relative_to(folder).as_posix()}")
+            entry = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
             entry.size, entry.mode = path.stat().st_size, 0o644
             with path.open("rb") as stream:
                 tar.addfile(entry, stream)
@@ -111,7 +115,7 @@ def _tar(folder: Path, files: list[Path], target: Path) -> None:
 def _zip(folder: Path, files: list[Path], target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in files:
-            entry = zipfile.ZipInfo(f"capture/{path.relative_to(folder).as_posix()}")
+            entry = zipfile.ZipInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             with path.open("rb") as stream, packed.open(entry, "w") as out:

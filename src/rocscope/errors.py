@@ -16,7 +16,8 @@
     │   ├── TargetDied       10
     │   └── PortTaken        17
     ├── DataLost             11   a GPU process left no output
-    └── RegressionFound      12   `compare --fail-on-regression`
+    ├── RegressionFound      12   `compare --fail-on-regression`
+    └── CheckFailed          18   `doctor --validate`: something read is not what must be true
 
 The library raises; only ``cli.main`` prints and exits. Exit codes of the target program itself are
 passed through by ``profile``; a target's code is never one of ours by accident, because ours are
@@ -133,3 +134,9 @@ class RegressionFound(RocscopeError):
     """``compare --fail-on-regression`` found one."""
 
     exit_code = 12
+
+
+class CheckFailed(RocscopeError):
+    """``doctor --validate`` read something that is not what must be true."""
+
+    exit_code = 18

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rocscope.commands import _shared
+from rocscope.commands import _shared, _validate
 
 if TYPE_CHECKING:
     from rocscope.ceilings import CardCeilings
@@ -51,7 +51,7 @@ SCHEMA_VERSION = "1"
     type=click.IntRange(min=0),
     multiple=True,
     metavar="N",
-    help="Measure only this GPU, as torch counts them; may be repeated.",
+    help="Measure only this GPU, as torch counts them; may be repeated. With --validate: the one to use.",
 )
 @click.option(
     "--store",
@@ -67,6 +67,7 @@ SCHEMA_VERSION = "1"
     metavar="S",
     help="Time that measuring one GPU may take.",
 )
+@_validate.options
 def COMMAND(
     *,
     as_json: bool,
@@ -77,11 +78,16 @@ def COMMAND(
     devices: tuple[int, ...],
     store: Path | None,
     measure_timeout: float,
+    validate: Path | None,
+    **kit: Any,
 ) -> int:
     """Look at GPUs, ROCm, profilers, permissions, limits, vLLM, counters, telemetry and disk of this machine,
     change nothing, and say how to mend what is missing. Ends with 0 where profiling is possible, else with
     the code that `rocscope profile` would end with: 6 no profiler, 7 no permission, 5 no GPU, 2 another
     profiler is loaded here.
+
+    --validate ends with 18 where a check failed, with 130 after Ctrl-C, which leaves an archive of what was
+    done until then. It takes minutes, on an idle GPU; the folder `runs` in OUT is yours and not for sending.
 
     \b
     Examples:
@@ -89,17 +95,27 @@ def COMMAND(
       rocscope doctor --python /opt/vllm/bin/python --out /scratch/profiles
       rocscope doctor --json | jq '.checks[] | select(.status != "ok")'
       rocscope doctor --measure
+      rocscope doctor --validate for-rocscope/ --python /opt/vllm/bin/python
+      rocscope doctor --validate for-rocscope/ --dry-run
     """
     from rocscope.doctor import runner
     from rocscope.doctor.machine import Machine
     from rocscope.errors import UsageError
 
-    if not measure and (devices or store):
+    if validate is None and any(kit.values()):
+        raise UsageError("--profiler, --counters and --dry-run are for --validate", "add --validate OUT")
+    if validate and (measure or len(devices) > 1):
+        raise UsageError("--validate takes one GPU, and no --measure beside it", "run one after the other")
+    if not (measure or validate) and (devices or store):
         raise UsageError("--device and --store are for --measure", "add --measure")
     machine = Machine(root=root.resolve(), python=python, out=out)
     with _shared.progress(enabled=not as_json) as step:
         step("looking")
         found = runner.examine(machine)
+    if validate:
+        return _validate.validate(
+            machine, found, validate, device=next(iter(devices), 0), as_json=as_json, **kit
+        )
     code = runner.exit_code(found)
     verdict = (
         "profiling is possible here" if code == 0 else f"profiling is not possible here (exit code {code})"

@@ -1,0 +1,1 @@
+"""Known kernels under every profiler of a machine, and what each read held against what must be true."""
