@@ -65,5 +65,9 @@ def show(parts: Sequence[RenderableType], console: Console | None = None) -> Non
     from rich.console import Console as Terminal
 
     where = console or Terminal(highlight=False, soft_wrap=False)
-    for part in parts:
-        where.print(part, markup=False, highlight=False)
+    with where.capture() as captured:
+        for part in parts:
+            where.print(part, markup=False, highlight=False)
+    lines = captured.get().splitlines()
+    where.file.write("\n".join(line.rstrip() for line in lines) + "\n")  # a table pads its last column
+    where.file.flush()
