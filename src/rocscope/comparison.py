@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rocscope import steps
 from rocscope.capture import Capture
 from rocscope.findings import SCHEMA_VERSION, Analysis
+from rocscope.wording import amount, percent
 
 Verdict = Literal["better", "worse", "no difference shown"]
 
@@ -23,6 +24,8 @@ _DRAWS: Final = 4000
 _LEVEL: Final = (2.5, 97.5)  # percentiles of the interval
 _LEAST_STEPS: Final = 3
 _LEAST_TO_JUDGE: Final = 4  # of three, equal recordings would be told apart one time in fourteen
+_LEAST_CLOCK_FRAC: Final = 0.02  # by which clocks have to differ before times are held against them
+_SAME_CYCLES_FRAC: Final = 0.25  # of the clocks' difference, by which a change of time may miss it
 _MODEL_FIELDS: Final = (  # what makes a model another one; quantisation and dtype may be what is compared
     "model_type",
     "hidden_size",
@@ -67,6 +70,7 @@ class Difference(_Finding):
     new_frac: float | None
     base_dispatches: int | None = None
     new_dispatches: int | None = None
+    explained_by: str | None = None  # what else differs by as much: the clock
 
 
 class Forecast(_Finding):
@@ -125,6 +129,8 @@ def compare(base: Side, new: Side) -> Comparison:
     else:
         tier, floor, counts = found
         tiers.append(tier)
+    kernels = _by_clock(base, new, _differences(_kernel_table(base), _kernel_table(new), counts))
+    notes += _clock_notes(base, new, kernels, tiers)
     return Comparison(
         comparable=not why_not,
         why_not=why_not,
@@ -133,7 +139,7 @@ def compare(base: Side, new: Side) -> Comparison:
         tiers=tiers,
         phases=_differences(_phase_table(base), _phase_table(new), None),
         families=_differences(_family_table(base), _family_table(new), counts),
-        kernels=_differences(_kernel_table(base), _kernel_table(new), counts),
+        kernels=kernels,
         times_of="step" if counts else "recording",
         noise_floor_frac=floor,
         notes=notes,
@@ -313,3 +319,65 @@ def _differences(base: Table, new: Table, steps_in: tuple[float, float] | None) 
             )
         )
     return sorted(found, key=lambda each: (-abs((each.new_s or 0.0) - (each.base_s or 0.0)), each.name))
+
+
+def _clock_hz(side: Side) -> float | None:
+    """Return the mean clock while kernels ran, over the GPUs; ``None`` where one was not sampled."""
+    entries = {each.get("gpu"): each.get("clock_hz") for each in side.analysis.telemetry.get("gpus") or ()}
+    found = [entries.get(gpu.gpu) for gpu in side.analysis.gpus]
+    known = [float(each["mean"]) for each in found if each]
+    return sum(known) / len(known) if known and len(known) == len(found) else None
+
+
+def _longer_by_clock(base: Side, new: Side) -> float | None:
+    """Return by which the same cycles take longer in ``new``; ``None`` where the clocks hardly differ."""
+    before, after = _clock_hz(base), _clock_hz(new)
+    if not before or not after or abs(before / after - 1) < _LEAST_CLOCK_FRAC:
+        return None
+    return before / after - 1
+
+
+def _alike(change: float, longer: float) -> bool:
+    return abs(change - longer) <= _SAME_CYCLES_FRAC * abs(longer)
+
+
+def _by_clock(base: Side, new: Side, rows: list[Difference]) -> list[Difference]:
+    """Say of which kernels a dispatch became slower or faster just as the clock did, at the same cycles."""
+    longer = _longer_by_clock(base, new)
+    if longer is None:
+        return rows
+    first, second = _kernel_table(base), _kernel_table(new)
+
+    def explained(name: str) -> str | None:
+        sides = (first.get(name), second.get(name))
+        each = [side[1] / side[3] for side in sides if side and side[1] and side[3]]
+        change = each[1] / each[0] - 1 if len(each) == 2 else None
+        if change is None or not _alike(change, longer):
+            return None
+        return f"the clock: a dispatch takes {change:+.1%}, the same cycles {longer:+.1%}"
+
+    return [row.model_copy(update={"explained_by": explained(row.name)}) for row in rows]
+
+
+def _clock_notes(base: Side, new: Side, rows: list[Difference], tiers: list[Tier]) -> list[str]:
+    longer = _longer_by_clock(base, new)
+    if longer is None:
+        return []
+    before, after = (amount(_clock_hz(side) or 0.0, "Hz") for side in (base, new))
+    way = "slower" if longer > 0 else "faster"
+    share = sum(row.base_frac or 0.0 for row in rows if row.explained_by)
+    said = (
+        f"the clock while kernels ran was {before} in base and {after} in new, at which the same cycles take "
+        f"{longer:+.1%}"
+    )
+    notes = [f"{said}; no kernel's time follows it"]
+    if share > 0:
+        notes = [
+            f"{said}: kernels with {percent(share)} of base's kernel time became {way} by just that, which "
+            "is the clock's doing and not the code's"
+        ]
+    if any(tier.tier == "step" and _alike(tier.change_frac, longer) for tier in tiers):
+        notes.append(
+            f"the clock explains the change of the step: compare again at one clock (it is {way} by it)"
+        )
+    return notes
