@@ -66,12 +66,15 @@ def profile(
     ``options``. ``progress`` is told what is being done, ``say`` what a user has to see at once (lost data,
     processes that had to be killed). Raises :class:`rocscope.errors.RocscopeError` where nothing ran.
     """
-    from rocscope.collectors import live_passes
+    from rocscope.collectors import live_attach, live_passes
 
     options = _checked(ProfileOptions, options, chosen)
     wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
     _check_before(wanted)
-    recorded = live_passes.record(command, options, progress=progress, say=say)
+    if options.attach is not None:
+        recorded = live_attach.record(options, progress=progress, say=say)
+    else:
+        recorded = live_passes.record(command, options, progress=progress, say=say)
     capture = recorded.capture
     _drop_unusable_model(capture, wanted)
     (progress or (lambda _: None))("analysing")

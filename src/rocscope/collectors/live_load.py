@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rocscope.errors import InputError
 from rocscope.launch import vllm
@@ -23,6 +24,21 @@ STOP_S: Final = 15.0
 PROFILED: Final = "profiled"
 UNPROFILED: Final = "unprofiled"
 CLI: Final = "vllm.entrypoints.cli.main"
+
+
+class Watched(Protocol):
+    """What a load is put on: it may end meanwhile."""
+
+    changed: threading.Event
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs."""
+        ...
+
+    def wait(self, timeout_s: float) -> object:
+        """Wait until ``changed`` is set or the time is up."""
+        ...
 
 
 def place(server: vllm.Server) -> Place:
@@ -56,7 +72,7 @@ def start(run: Run, options: ProfileOptions, interrupts: Interrupts, name: str =
 
 
 def unprofiled(
-    target: Target, outcome: Outcome, options: ProfileOptions, interrupts: Interrupts, progress: Progress
+    target: Watched, outcome: Outcome, options: ProfileOptions, interrupts: Interrupts, progress: Progress
 ) -> None:
     """Run the load once while no profiler is on, where it starts on demand: what profiling costs is shown."""
     began = time.monotonic()

@@ -32,7 +32,7 @@ class Rocprofv3(Base):
 
     name = "rocprofv3"
     help = "AMD's rocprofv3 (rocprofiler-sdk): every process of a server"
-    order = 1
+    order: int | None = 1
     counts = True
 
     def find(self, environment: Mapping[str, str], argument: str) -> Found | Absent:

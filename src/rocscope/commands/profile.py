@@ -29,14 +29,14 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
     short_help="Run a command under a profiler, then label and rank its kernels.",
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option(
     "--profiler",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="auto, rocprofv3, rocprofv2, rocprof, torch, replay:CAPTURE or none. auto takes the newest rocprof "
-    "that is installed, for a vLLM server without one PyTorch's profiler.",
+    help="auto, rocprofv3, rocprofv2, rocprof, rocprof-compute, torch, replay:CAPTURE or none. auto takes "
+    "the newest rocprof that is installed, for a vLLM server without one PyTorch's profiler.",
 )
 @click.option("--duration", type=float, metavar="S", help="Profile for S seconds, counted from readiness.")
 @click.option(
@@ -74,7 +74,7 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
 @click.option(
     "--dispatches",
     metavar="A:B",
-    help="Count only these: of each kernel (rocprofv3), of each process (rocprof).",
+    help="Count only these: of each kernel (rocprofv3), of each process (rocprof; rocprof-compute on it).",
 )
 @click.option(
     "--sample-hz",
@@ -110,6 +110,18 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
 @click.option(
     "--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where it is not in the command."
 )
+@click.option(
+    "--attach",
+    metavar="PID|URL",
+    help="Instead of COMMAND: profile a server that runs already, by its own profiler or rocprofv3, and "
+    "leave it running.",
+)
+@click.option(
+    "--traces",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="With --attach: where the server writes its own traces, as seen from here.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the command line, environment and files; run nothing.")
 @_shared.output_options
 def COMMAND(
@@ -131,15 +143,20 @@ def COMMAND(
       rocscope profile --load builtin:concurrency=1+16,prompt=1024 -- vllm serve MODEL
       rocscope profile --profiler torch --duration 10 -- vllm serve MODEL
       rocscope profile --profiler torch -- python decode.py
+      rocscope profile --attach http://127.0.0.1:8000 --duration 10
       rocscope profile --dry-run --gpu MI100 -- vllm serve MODEL
       rocscope profile --counters standard --load "./client --seed 0" -- vllm serve MODEL
       rocscope profile --counters FETCH_SIZE,SQ_WAVES --kernels gptq -- python decode.py
+      rocscope profile --profiler rocprof-compute --kernels gptq -- python decode.py
     """
+    _one_of(command, chosen)
     options = _options(out, chosen, as_json=as_json)
     if dry_run:
-        from rocscope.collectors import live_passes
+        from rocscope.collectors import live_attach, live_passes
 
-        planned = live_passes.plan(command, options, dry=True).dry(options)
+        attached = options.attach is not None
+        run = live_attach.plan(options)[0] if attached else live_passes.plan(command, options, dry=True)
+        planned = run.dry(options)
         click.echo(json.dumps(planned, indent=1) if as_json else _readable(planned))
         return 0
     from rocscope import pipeline
@@ -147,6 +164,19 @@ def COMMAND(
     done = pipeline.profile(command, options, progress=_stages(quiet=quiet or as_json), say=_warn)
     _shared.show(done.analysis, done.paths, as_json=as_json, quiet=quiet)
     return done.exit_code
+
+
+def _one_of(command: tuple[str, ...], chosen: dict[str, Any]) -> None:
+    from rocscope.errors import UsageError
+
+    if chosen["attach"] is not None and command:
+        raise UsageError("--attach and a command: which is to be profiled?", "leave one of them out")
+    if chosen["attach"] is None and not command:
+        raise UsageError(
+            "no command to profile", "write it after --, e.g. rocscope profile -- vllm serve MODEL"
+        )
+    if chosen["traces"] is not None and chosen["attach"] is None:
+        raise UsageError("--traces belongs to --attach", "leave it out")
 
 
 def _options(out: Path | None, chosen: dict[str, Any], *, as_json: bool) -> Any:

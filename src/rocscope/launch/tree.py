@@ -140,8 +140,8 @@ def _processes() -> Iterator[tuple[int, int, int]]:
 
 
 def _uses_gpu(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
             with contextlib.suppress(OSError):
                 if str(Path(entry.path).readlink()).startswith(GPU_DEVICES):
                     return True

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rocscope.traffic.spec import Shape
 
 Progress = Callable[[str], None]
-TIMEOUT_S: Final = 600.0
+TIMEOUT_S: Final = 120.0  # without a byte of an answer
 CONNECT_S: Final = 10.0
 
 
