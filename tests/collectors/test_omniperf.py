@@ -294,6 +294,15 @@ def test_measured_ceilings_are_the_roofs_that_can_be_reached(captures: Path) -> 
     assert {each.code for each in other.integrity.warnings} == {"gpu-overridden"}
 
 
+def test_pauses_that_the_tool_makes_are_no_target(captures: Path) -> None:
+    """It holds each kernel back until the one before is done: two thirds of the window are its own."""
+    for name in ("vcopy/MI100", "openmp_collapse_MI300A"):
+        analysis = pipeline.analyze(capture_of(captures / "omniperf" / name))
+        assert "launch-gaps" not in {each.id for each in analysis.targets}
+        (said,) = [each for each in analysis.not_evaluated if each.rule == "timeline-launch-gaps"]
+        assert "hold each kernel back" in said.missing
+
+
 def test_every_file_of_a_folder_is_known_and_none_left_out(captures: Path) -> None:
     for name in FOLDERS:
         found = capture_of(captures / "omniperf" / name).manifest

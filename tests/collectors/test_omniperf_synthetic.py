@@ -79,6 +79,33 @@ def test_ceilings_of_one_gpu_are_of_the_card_itself(tmp_path: Path) -> None:
     assert load([folder(tmp_path / "without")]).manifest.ceilings is None
 
 
+WIDE = "w,./app,Thu 21 Mar 2024 03:52:12 PM  (CDT),node1,MI100,gfx908,120,64,{},1\n"
+
+
+@pytest.mark.parametrize(("channels", "summed"), [(3, True), (4, False)])
+def test_channels_without_a_sum_are_added_up_where_all_are_there(
+    tmp_path: Path, channels: int, summed: bool
+) -> None:
+    """One that ran over, or is missing, leaves no sum: a part of it would look like all."""
+    home = folder(tmp_path / "w")
+    (home / "sysinfo.csv").write_text(SYSTEM.replace("wave_size", "wave_size,total_l2_chan,num_xcd"))
+    with (home / "sysinfo.csv").open("a") as stream:
+        stream.write(WIDE.format(channels))
+    counters = "TCC_HIT[0],TCC_HIT[2],TCC_HIT[1],TCC_MISS[0],TCC_MISS[1],TCC_MISS_sum,TCC_REQ[1],TCC_REQ[2]"
+    write(
+        home / "pmc_perf_0.csv",
+        f"{RAW},{counters},{TIMES}",
+        raw(0, 5, 7, 6, 1, 2, 3, 1, 1, 100, 110, 150, 160),
+        raw(1, 5, 4294967295, 6, 1, 2, 3, 1, 1, 200, 210, 270, 280),
+    )
+    found = load([home])
+    got = {(d, c): v for d, c, v in values(found) if c.endswith("_sum")}
+    assert got.pop((0, "TCC_MISS_sum")) == 3 and got.pop((1, "TCC_MISS_sum")) == 3
+    assert got == ({(0, "TCC_HIT_sum"): 18, (1, "TCC_HIT_sum"): None} if summed else {})
+    notes = [each.note for each in found.manifest.passes if each.counters]
+    assert notes == (["sums of its channels are rocscope's"] if summed else ["omniperf"])
+
+
 def test_ceilings_without_a_machine_are_of_no_gpu(tmp_path: Path) -> None:
     write(tmp_path / "roofline.csv", ROOFS, "0,1041,2530,40000,21500,150000,1")
     found = load([tmp_path / "roofline.csv"])

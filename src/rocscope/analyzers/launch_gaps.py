@@ -9,12 +9,19 @@ import numpy as np
 from rocscope import ranking
 from rocscope.analyzers import pauses
 from rocscope.analyzers.integrity import kernels_missing
-from rocscope.findings import Target
+from rocscope.findings import NotEvaluated, Target
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
 
 _PHASES: Final = ("prefill", "mixed", "decode", "step")
+_SERIALISED: Final = "omniperf"  # formats of runs under a tool that lets one kernel run at a time
+_NOT_TOLD: Final = NotEvaluated(
+    rule="timeline-launch-gaps",
+    missing="pauses of the program's own: Omniperf and rocprof-compute may hold each kernel back until the "
+    "one before it is done, also in the run without counters",
+    collect_with="rocscope profile --profiler rocprofv3",
+)
 
 
 class LaunchGaps:
@@ -33,6 +40,9 @@ class LaunchGaps:
         lost is a share of the window without what happens once, as compilation in a first step.
         """
         if kernels_missing(study) or study.kernels["perturbed"].any():
+            return
+        if any(each.format.startswith(_SERIALISED) for each in study.capture.manifest.sources):
+            study.not_evaluated.append(_NOT_TOLD)
             return
         walls = pauses.deciding_walls(study)
         found = pauses.find(study, list(walls))

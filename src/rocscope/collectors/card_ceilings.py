@@ -45,7 +45,9 @@ def note(capture: Capture, outcome: Outcome, options: ProfileOptions) -> None:
         )
         gpus[gpu.gpu] = (gpu, spec)
     ids = {number: card.uuid for number, card in cards.items()}
-    manifest.ceilings, faults = ceilings_choice.of_this_machine(gpus, ids, environment)
+    kept, faults = ceilings_choice.of_this_machine(gpus, ids, environment)
+    read = manifest.ceilings or []  # that the profiler measured in this run
+    manifest.ceilings = [*read, *(each for each in kept if each.gpu not in {one.gpu for one in read})]
     for fault in faults:
         capture.notice("ceilings-unusable", f"measured ceilings are not used: {fault}")
 

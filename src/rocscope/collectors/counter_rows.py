@@ -38,6 +38,13 @@ def pass_of(dispatches: np.ndarray, counters: pa.DictionaryArray) -> tuple[tuple
     return union, ROTATING if rotating else ""
 
 
+def impossible(numbers: np.ndarray) -> np.ndarray:
+    """Tell which values no counter has that kept within its width; see :func:`accept`."""
+    with np.errstate(invalid="ignore"):
+        bad: np.ndarray = (numbers > 0) & np.isfinite(numbers) & (np.mod(numbers, SATURATED) == 0)
+        return bad | (numbers < 0) | (numbers >= WRAPPED)
+
+
 def accept(values: pa.Array, names: pa.DictionaryArray, source: str, builder: CaptureBuilder) -> pa.Array:
     """Return ``values`` with saturated and wrapped ones null.
 
@@ -45,10 +52,7 @@ def accept(values: pa.Array, names: pa.DictionaryArray, source: str, builder: Ca
     it were added up. One that was read before it was started reads as a negative number, or as that without
     its sign: 2^63 and more, which no dispatch counts.
     """
-    numbers = values.to_numpy(zero_copy_only=False)
-    with np.errstate(invalid="ignore"):
-        bad = (numbers > 0) & np.isfinite(numbers) & (np.mod(numbers, SATURATED) == 0)
-        bad |= (numbers < 0) | (numbers >= WRAPPED)
+    bad = impossible(values.to_numpy(zero_copy_only=False))
     if not bad.any():
         return values
     which = sorted(set(names.filter(pa.array(bad)).cast(pa.string()).to_pylist()))

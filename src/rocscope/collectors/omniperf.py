@@ -7,6 +7,8 @@ run each, and ``pmc_perf.csv`` joins many; see :mod:`rocscope.collectors.omniper
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -231,18 +233,36 @@ def _add(source: Source, table: Table, runs: tuple[Run, ...], builder: CaptureBu
     for place, run in enumerate(runs):
         columns = [name for name in shared if place == 0 or name not in _TIMES]  # one run's times, once
         part = rows.select([*columns, *run.columns])
-        adder = _Rows(source, builder, run, _note(source, table, run))
-        adder.add(part.rename_columns([*columns, *(COUNTER + counter for counter in run.counters)]))
+        sums = _sums(source, table, run, rows)
+        whole = replace(run, counters=(*run.counters, *sums))
+        for column in sums.values():
+            part = part.append_column(str(part.num_columns), column)
+        adder = _Rows(source, builder, whole, _note(source, table, run, sums))
+        adder.add(part.rename_columns([*columns, *(COUNTER + counter for counter in whole.counters)]))
         adder.commit()
 
 
-def _note(source: Source, table: Table, run: Run) -> str:
+def _sums(source: Source, table: Table, run: Run, rows: pa.Table) -> dict[str, pa.Array]:
+    """Add up counters that have a value a channel and no sum; null where a channel has none that can be."""
+    system = omniperf_system.beside(source) or System()
+    found = {}
+    for name, columns in omniperf_columns.channels(table, run).items():
+        if system.has_channels(len(columns)):
+            values = np.stack([rows[column].to_numpy() for column in columns]).astype(float)
+            values[counter_rows.impossible(values)] = np.nan
+            found[name] = pa.array(values.sum(axis=0), from_pandas=True)
+    return found
+
+
+def _note(source: Source, table: Table, run: Run, sums: Collection[str]) -> str:
     """Return the note of a run's pass; that of a merged table names the file, as ids restart in each."""
-    level = f"level {run.level}" if run.level else ""
-    if not table.merged:
-        return level
-    where = f"run {run.number} of {source.name}" if table.told_apart else f"{source.name}: {_NOT_TOLD_APART}"
-    return f"{level}, {where}" if level else where
+    parts = [f"level {run.level}"] if run.level else []
+    if table.merged:
+        where = f"run {run.number} of {source.name}"
+        parts.append(where if table.told_apart else f"{source.name}: {_NOT_TOLD_APART}")
+    if sums:
+        parts.append("sums of its channels are rocscope's")
+    return ", ".join(parts)
 
 
 READERS: list[Reader] = [_TimesReader(), _RunReader(), _MergedReader()]

@@ -34,6 +34,7 @@ _OF_ONE_RUN: Final = frozenset({"queueid", "queueindex", "pid", "processid", "ti
 _BASE: Final = frozenset({"dispatchid", "kernelname", "gpuid", "gridsize", "workgroupsize"})
 _NUMBERED: Final = re.compile(r"(.+)_(\d{1,4})")
 _TIME: Final = re.compile(r"\wNs$")
+_CHANNEL: Final = re.compile(r"(\w+)\[(\d{1,4})\]")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,26 @@ class Table:
             f"unused:{place}" if name in roles else name for place, name in enumerate(self.layout.names)
         )
         return replace(self, layout=Layout(names, self.layout.counters))
+
+
+def channels(table: Table, run: Run) -> dict[str, tuple[str, ...]]:
+    """Return the counters of a run that have a value a channel and in no run a sum, with their columns.
+
+    Only such whose channels are all there, from 0 on. A run that adds up a level stays as it is: it is more
+    disturbed than the others.
+    """
+    if run.level:
+        return {}
+    found: dict[str, dict[int, str]] = {}
+    for counter, column in zip(run.counters, run.columns, strict=True):
+        if match := _CHANNEL.fullmatch(counter):
+            found.setdefault(match[1], {})[int(match[2])] = column
+    known = {counter for each in table.runs for counter in each.counters}
+    return {
+        f"{name}_sum": tuple(each[number] for number in sorted(each))
+        for name, each in found.items()
+        if len(each) > 1 and set(each) == set(range(len(each))) and not known & {name, f"{name}_sum"}
+    }
 
 
 def kind(source: Source) -> Kind:

@@ -36,6 +36,13 @@ class System:
     model: str = ""
     compute_units: int | None = None
     wave_size: int | None = None
+    l2_channels: int | None = None
+    dies: int | None = None
+
+    def has_channels(self, count: int) -> bool:
+        """Tell whether so many values are one for each L2 channel, of each die or of all together."""
+        known = self.l2_channels
+        return known is not None and count in (known, known // (self.dies or 1))
 
     def properties(self) -> dict[str, Any]:
         """Return the fields of :class:`rocscope.capture.Gpu` that are known."""
@@ -63,6 +70,8 @@ def parse(source: Source) -> System | None:
         model=said.get("gpumodel", "")[:200],
         compute_units=_number(said.get("cupergpu", "")),
         wave_size=_number(said.get("wavesize", "")),
+        l2_channels=_number(said.get("totall2chan", "")),
+        dies=_number(said.get("numxcd", "")),
     )
 
 
