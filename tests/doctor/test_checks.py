@@ -393,6 +393,14 @@ class TestRunner:
         assert "0.2 s" in found[0].seen
         assert "ZeroDivisionError" in found[1].seen
 
+    def test_this_very_machine_whatever_it_is(self, tmp_path: Path) -> None:
+        began = time.monotonic()
+        found = runner.examine(Machine(out=tmp_path))
+        assert time.monotonic() - began < max(check.deadline_s for check in checks()) + 2
+        assert [each.check for each in found] == [check.name for check in checks()]
+        assert not [each.seen for each in found if "check itself failed" in each.seen]
+        assert next(each for each in found if each.check == "memory").details["total_bytes"] > 1 << 28
+
     def test_an_empty_tree_and_a_tree_of_noise(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         for found in runner.examine(machine(tmp_path / "empty")):
