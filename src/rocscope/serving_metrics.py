@@ -8,6 +8,7 @@ gauges, totals since the server's start, and histograms, whose cumulative bucket
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rocscope import columns
 from rocscope.capture import Capture
 from rocscope.traffic import result
 
@@ -47,6 +49,13 @@ STARTED: Final = "server_started_s"  # Unix time
 ENGINES: Final = "engines"
 CAPACITY: Final = "kv_cache_capacity_tokens"
 
+_MOST_METRICS: Final = 2000  # of one server; a capture may come from anywhere
+_KNOWN: Final = re.compile(
+    "|".join((*GAUGES, *TOTALS, STARTED, ENGINES, CAPACITY))
+    + f"|{FINISHED}[a-z_]{{1,32}}"
+    + f"|({'|'.join((*LATENCIES, *LENGTHS))})_(sum|count|bucket:(inf|[0-9][0-9.e+-]{{0,11}}))"
+)
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Figures = dict[str, Any]
@@ -66,12 +75,18 @@ class Scrapes:
 
         ``None`` without any, and where texts of several servers were saved: which belong here is not told.
         """
+        sources = (chunk.dictionary.to_pylist() for chunk in samples["source"].chunks)
+        if not any(SOURCE in each for each in sources):  # the filter below would import pandas
+            return None
         rows = samples.filter(pc.equal(samples["source"].cast(pa.string()), SOURCE))
         subjects = pc.unique(rows["subject"].cast(pa.string())).to_pylist()
         chosen = LIVE if LIVE in subjects else subjects[0] if len(subjects) == 1 else None
         if chosen is None:
             return None
         rows = rows.filter(pc.equal(rows["subject"].cast(pa.string()), chosen))
+        rows = rows.filter(columns.holds(rows["metric"], lambda name: bool(_KNOWN.fullmatch(name))))
+        if not rows.num_rows or len(pc.unique(rows["metric"])) > _MOST_METRICS:
+            return None
         return cls(*_pivot(rows.unify_dictionaries()), timed=chosen == LIVE)
 
     def between(self, first_ns: int, last_ns: int) -> Scrapes:
@@ -126,7 +141,8 @@ def _pivot(rows: pa.Table) -> tuple[Ints, dict[str, Floats]]:
     codes = metrics.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     times, scrape = np.unique(rows["time_ns"].to_numpy(), return_inverse=True)
     table = np.full((len(names), len(times)), np.nan)
-    table[codes, scrape] = rows["value"].to_numpy()
+    values = rows["value"].to_numpy()
+    table[codes, scrape] = np.where(np.isfinite(values), values, np.nan)
     used = np.unique(codes).tolist()
     return times.astype(np.int64), {names[code]: table[code] for code in used}
 
@@ -176,9 +192,11 @@ def histogram(scrapes: Scrapes, name: str) -> Histogram | None:
     """Return what came to histogram ``name`` from the first scrape to the last, ``None`` where not known."""
     prefix = f"{name}{BUCKET}"
     found = sorted(
-        (float(each.removeprefix(prefix)), change)
+        (bound, change)
         for each in scrapes.values
-        if each.startswith(prefix) and (change := scrapes.change(each)) is not None
+        if each.startswith(prefix)
+        and (bound := _bound(each.removeprefix(prefix))) is not None
+        and (change := scrapes.change(each)) is not None
     )
     total, count = scrapes.change(f"{name}_sum"), scrapes.change(f"{name}_count")
     if total is None or count is None:
@@ -190,6 +208,13 @@ def histogram(scrapes: Scrapes, name: str) -> Histogram | None:
     if (counts < 0).any() or not math.isclose(float(cumulative[-1]), count, abs_tol=0.5):
         return None  # buckets that do not add up are not shown
     return Histogram(bounds, counts, total)
+
+
+def _bound(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def figures(scrapes: Scrapes) -> Figures:
