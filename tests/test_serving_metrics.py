@@ -160,3 +160,16 @@ def test_a_shared_capture_keeps_them():
     names = set(serving_recorded.recorded()["metric"].to_pylist())
     assert len(names) > 150 and all(redaction_words.METRICS.fullmatch(name) for name in names)
     assert not redaction_words.METRICS.fullmatch("requests_finished:my_secret")
+
+
+def test_rows_of_a_capture_from_anywhere_are_no_more_than_they_can_be():
+    odd = {"ttft_s_bucket:1.2.3": 1.0, "made_up": 1.0, "requests_finished:<b>": 1.0, "ttft_s_count": math.inf}
+    table = serving_recorded.samples(
+        [(0, {**odd, "preemptions": 0.0}), (SECOND, {**odd, "preemptions": 1.0})]
+    )
+    found = Scrapes.read(table)
+    assert set(found.values) == {"ttft_s_bucket:1.2.3", "ttft_s_count", "preemptions"}
+    assert figures(found)["preemptions"] == 1 and figures(found)["latencies"] == {}
+    many = {f"ttft_s_bucket:{at}": 1.0 for at in range(3000)}
+    assert Scrapes.read(serving_recorded.samples([(0, many)])) is None
+    assert Scrapes.read(serving_recorded.samples([(0, {"made_up": 1.0})])) is None

@@ -240,6 +240,8 @@ def test_a_rate_above_its_ceiling_is_a_warning_and_no_share():
 def test_without_model_or_bandwidth_there_is_no_ceiling():
     assert "decode_ceiling" not in run(*decoding()).serving
     assert "decode_ceiling" not in run(*decoding(), served=ServedModel.load(CONFIG), spec=None).serving
+    split = {"manifest": {"command": ["vllm", "serve", "M", "--pipeline_parallel_size=2"]}}
+    assert "decode_ceiling" not in run(*decoding(), served=ServedModel.load(CONFIG), **split).serving
     odd = ServedModel.load({**CONFIG, "model_type": "odd"})
     assert "decode_ceiling" not in run(*decoding(), served=odd).serving
     assert "decode_ceiling" not in run([row("mm", 0, 5)], [], served=ServedModel.load(CONFIG)).serving

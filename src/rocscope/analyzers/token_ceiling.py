@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +28,7 @@ class TokenCeiling:
     def run(self, study: Study) -> None:
         """Say the ceiling of the recorded decode steps and of the served load, where both sides are known."""
         bandwidth = _bandwidth(study)
-        if study.served is None or bandwidth is None:
+        if study.served is None or bandwidth is None or _pipelined(study.capture.manifest.command):
             return
         weights = token_bytes.weights(study.served)
         if weights is None:
@@ -35,6 +37,13 @@ class TokenCeiling:
         told = [_ceiling(study, each, weights, *bandwidth) for each in found]
         if told:
             study.serving["decode_ceiling"] = told
+
+
+def _pipelined(command: Sequence[str]) -> bool:
+    """Tell whether each GPU has only some of the layers: how many is not told."""
+    words = [part for word in command for part in word.replace("_", "-").split("=", 1)]
+    sizes = [size for name, size in pairwise(words) if name in ("--pipeline-parallel-size", "-pp")]
+    return any(size != "1" for size in sizes)
 
 
 def _bandwidth(study: Study) -> tuple[Figure, str] | None:
