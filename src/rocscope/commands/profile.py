@@ -81,7 +81,7 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
     type=float,
     default=2.0,
     show_default=True,
-    help="Host samples a second, up to 10; 0: none.",
+    help="Host samples a second, up to 10; 0: none, and no scrapes of a server's /metrics (one a second).",
 )
 @click.option(
     "--telemetry",
