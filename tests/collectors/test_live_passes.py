@@ -127,6 +127,29 @@ def test_a_pass_that_aborts_leaves_the_others_usable(tmp_path: Path, monkeypatch
     assert {each.measure: each.value for each in gemm.measures}["l2_hit_frac"] == pytest.approx(0.2, rel=1e-4)
 
 
+def test_counters_that_all_read_zero_are_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_ZERO", "1")  # as without the right to read the registers
+    recorded, _, _ = record(tmp_path / "out", counters="bandwidth")
+    capture = recorded.capture
+    assert "counters-all-zero" in codes(capture)
+    assert capture.counters["value"].null_count == capture.counters.num_rows > 100
+    assert not any(each.bytes_per_dispatch.basis == "measured" for each in analyze_capture(capture).kernels)
+    recorded, _, _ = record(tmp_path / "conflicts", counters="SQ_LDS_BANK_CONFLICT")
+    assert "counters-all-zero" not in codes(recorded.capture)  # may rightly be 0
+    assert recorded.capture.counters["value"].null_count == 0
+
+
+def test_a_counter_that_was_silently_left_out_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_DROPS", "TCC_MISS")
+    recorded, said, _ = record(tmp_path / "out", counters="TCC_HIT,TCC_MISS")
+    assert recorded.exit_code == 0 and "pass 2 of 2: TCC_MISS asked for and not recorded" in said
+    assert "counters-missing" in codes(recorded.capture)
+
+
 def test_an_old_rocprofv3_refuses_our_definitions_and_the_rest_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

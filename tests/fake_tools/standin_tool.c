@@ -135,8 +135,9 @@ static int generate(dispatch_t *rows, int wanted) {
     int made = 0;
     for (int at = 0; at < wanted; at++) {
         state = state * 6364136223846793005ull + 1442695040888963407ull;
-        int kernel = at % KERNEL_COUNT;
-        uint64_t duration = (uint64_t)KERNELS[kernel].mean_ns * (900 + (state >> 33) % 200) / 1000;
+        int kernel = kernel_at(at);
+        uint64_t share = LAUNCHED ? 990 + (state >> 33) % 20 : 900 + (state >> 33) % 200; /* of a thousand */
+        uint64_t duration = (uint64_t)KERNELS[kernel].mean_ns * share / 1000;
         uint64_t start = init_ns + step * (uint64_t)(at + 1) - step / 2;
         if (duration >= step || start + duration > fini_ns) continue;
         rows[made++] = (dispatch_t){kernel, start, start + duration};
@@ -168,13 +169,14 @@ static void write_kernels(const dispatch_t *rows, int count) {
 static void write_counters(const dispatch_t *rows, int count) {
     FILE *file = create("_counter_collection.csv");
     if (!file) return;
-    int seen[KERNEL_COUNT] = {0}, interval = atoi(setting("STANDIN_COUNTER_INTERVAL", "1"));
+    int seen[KERNELS_MOST] = {0}, interval = atoi(setting("STANDIN_COUNTER_INTERVAL", "1"));
     fputs("\"Correlation_Id\",\"Dispatch_Id\",\"Agent_Id\",\"Queue_Id\",\"Process_Id\",\"Thread_Id\",\"Grid_Size\",\"Kernel_Id\",\"Kernel_Name\",\"Workgroup_Size\",\"LDS_Block_Size\",\"Scratch_Size\",\"VGPR_Count\",\"Accum_VGPR_Count\",\"SGPR_Count\",\"Counter_Name\",\"Counter_Value\",\"Start_Timestamp\",\"End_Timestamp\"\n", file);
     for (int at = 0; at < count; at++) {
         const kernel_t *k = &KERNELS[rows[at].kernel];
         if (!counted(rows[at].kernel, ++seen[rows[at].kernel], at + 1)) continue;
         int group = at / interval % group_count;
         for (int name = 0; name < group_sizes[group]; name++)
+            if (strcmp(groups[group][name], setting("STANDIN_DROPS", "")))
             fprintf(file, "%d,%d,\"Agent 1\",1,%d,%d,%d,%d,\"%s\",%d,%d,0,%d,%d,%d,\"%s\",%f,%lu,%lu\n", at + 1, at + 1, getpid(), getpid(), k->gx * k->gy * k->gz,
                     rows[at].kernel + 1, k->name, k->wgx, k->lds, k->vgpr, k->agpr, k->sgpr, groups[group][name], value_of(groups[group][name], &rows[at]), rows[at].start, rows[at].end);
     }
@@ -238,7 +240,7 @@ static void write_v1(const dispatch_t *rows, int count) {
     snprintf(path, sizeof path, "%s/input_results_%d/results.txt", setting("ROCP_OUTPUT_DIR", "."), getpid());
     make_parents(path);
     FILE *file = fopen(path, "w");
-    int seen[KERNEL_COUNT] = {0};
+    int seen[KERNELS_MOST] = {0};
     for (int at = 0; file && at < count; at++) {
         if (!counted(rows[at].kernel, ++seen[rows[at].kernel], at)) continue;
         const kernel_t *k = &KERNELS[rows[at].kernel];
@@ -257,7 +259,7 @@ static void write_v2(const dispatch_t *rows, int count) {
     FILE *file = fopen(path, "w");
     if (!file) return;
     fputs("Dispatch_ID,GPU_ID,Queue_ID,PID,TID,Grid_Size,Workgroup_Size,LDS_Per_Workgroup,Scratch_Per_Workitem,Arch_VGPR,Accum_VGPR,SGPR,Wave_Size,Kernel_Name,Start_Timestamp,End_Timestamp,Correlation_ID", file);
-    int seen[KERNEL_COUNT] = {0};
+    int seen[KERNELS_MOST] = {0};
     for (int name = 0; name < group_sizes[0]; name++) fprintf(file, ",%s", groups[0][name]);
     fputc('\n', file);
     for (int at = 0; at < count; at++) {
@@ -276,7 +278,7 @@ static void finalise(void) {
     begin_recording();
     finalised = 1;
     fini_ns = boottime();
-    int wanted = atoi(setting("STANDIN_DISPATCHES", "250"));
+    int wanted = LAUNCHED ? LAUNCHED : atoi(setting("STANDIN_DISPATCHES", "250"));
     dispatch_t *rows = calloc((size_t)wanted + 1, sizeof *rows);
     int count = is_gpu && rows ? generate(rows, wanted) : 0;
     if (getenv("ROCP_OUTPUT_DIR")) {
@@ -317,6 +319,7 @@ __attribute__((constructor)) static void begin(void) {
     init_pid = getpid();
     init_ns = boottime();
     read_groups();
+    read_known();
     if (!strcmp(setting("ROCPROF_SIGNAL_HANDLERS", "1"), "1"))
         for (size_t at = 0; at < sizeof SIGNALS / sizeof *SIGNALS; at++) {
             struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};

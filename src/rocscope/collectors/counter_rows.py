@@ -8,11 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rocscope.capture import Capture
 from rocscope.collectors.builder import CaptureBuilder
 
 SATURATED: Final = float(2**32 - 1)
 WRAPPED: Final = float(2**63)
 ROTATING: Final = "rotating counter groups"
+NEVER_ZERO: Final = frozenset(
+    {
+        *("GRBM_COUNT", "GRBM_GUI_ACTIVE", "SQ_WAVES", "SQ_BUSY_CYCLES", "SQ_WAVE_CYCLES", "SQ_INSTS_VALU"),
+        *("SQ_INSTS", "TCC_REQ", "TCC_EA_RDREQ", "TCC_EA0_RDREQ", "FETCH_SIZE", "FetchSize"),
+    }
+)
+"""Counters that some kernel of every run moves, sums of them too."""
 
 
 def pass_of(dispatches: np.ndarray, counters: pa.DictionaryArray) -> tuple[tuple[str, ...], str]:
@@ -91,3 +99,33 @@ def check_waves(
         f"{source}: SQ_WAVES of {int(wrong.sum())} of {int(known.sum())} dispatches contradicts their launch "
         f"(the first reads {int(waves[first])}, {expected} expected): counts for these are doubtful"
     )
+
+
+def drop_dead(capture: Capture) -> None:
+    """Take out the counters of a run in which every one of them read 0 on a GPU, and say so.
+
+    That is what a profiler writes that was not let at the counters. Zero bytes would be taken for a
+    measurement. Runs whose counters may all rightly be 0 (conflicts, atomics) stay.
+    """
+    table = capture.counters
+    if not table.num_rows:
+        return
+    summary = table.group_by(["pass", "gpu"]).aggregate([("value", "min"), ("value", "max")])
+    dead = [
+        (row["pass"], row["gpu"]) for row in summary.to_pylist() if row["value_min"] == row["value_max"] == 0
+    ]
+    values = table["value"]
+    for number, gpu in dead:
+        rows = pc.and_(pc.equal(table["pass"], number), pc.equal(table["gpu"], gpu))
+        names = pc.unique(table["counter"].filter(rows).cast(pa.string())).to_pylist()
+        if NEVER_ZERO.isdisjoint(name.removesuffix("_sum") for name in names):
+            continue
+        values = pc.if_else(rows, pa.scalar(None, pa.float64()), values)
+        capture.notice(
+            "counters-all-zero",
+            f"every counter of pass {number} reads 0 on GPU {gpu} ({', '.join(names[:5])}): the profiler was "
+            "not let at the GPU's counters (rights, perf_event_paranoid, isolated devices), so none is used",
+        )
+    if values is not table["value"]:
+        at = table.schema.get_field_index("value")
+        capture.counters = table.set_column(at, table.schema.field(at), values)

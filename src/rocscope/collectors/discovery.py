@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from rocscope.capture import Capture, is_capture
 from rocscope.capture import Source as Record
-from rocscope.collectors import saved, stems
+from rocscope.collectors import counter_rows, saved, stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader, readers
 from rocscope.collectors.source import GZIP_MAGIC, Source
@@ -293,6 +293,7 @@ def _finish(builder: CaptureBuilder) -> Capture:
     if not builder.rows("dispatches"):
         builder.notice("no-gpu-kernels", "no GPU kernels in this recording")
     capture = builder.build()
+    counter_rows.drop_dead(capture)
     manifest = capture.manifest
     rows = capture.dispatches.select(["pass", "start_ns", "end_ns"])
     clean = [each.index for each in manifest.passes if not each.perturbed]

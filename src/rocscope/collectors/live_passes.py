@@ -254,8 +254,12 @@ def record(
             done.append((Taken(number, _served(recorded.capture, launch, number), launch.counting), recorded))
             if launch.counting is not None and not recorded.capture.counters.num_rows:
                 why = ": perhaps nothing is called or numbered so" if launch.counting.narrowed else ""
-                failed.append(f"{label} gave no counters, the others are used{why}")
+                where = f"; see {launch.out / 'logs'}"
+                failed.append(f"{label} gave no counters, the others are used{why or where}")
                 loud(failed[-1])
+            elif text := _not_taken(recorded.capture, launch):
+                problems.append(("counters-missing", f"{label}: {text}"))
+                loud(problems[-1][1])
             if number < total and (cut := _stops(recorded, number, label)):
                 break
     if cut:
@@ -285,6 +289,14 @@ def _options(
         own = done[0][1].capture.manifest.duration_s or 0.0
         changed["duration_s"] = max(LIMIT_LEAST_S, LIMIT_FACTOR * own)
     return options.model_copy(update=changed)
+
+
+def _not_taken(capture: Capture, launch: Launch) -> str:
+    """Return which counters the profiler left out without a word, ``""`` where it took all."""
+    asked = {name for one in launch.passes for name in one.counters}
+    taken = {name.removesuffix("_sum") for each in capture.manifest.passes for name in each.counters}
+    missing = sorted(asked - taken)
+    return f"{', '.join(missing)} asked for and not recorded" if missing else ""
 
 
 def _served(capture: Capture, launch: Launch, number: int) -> Capture:
