@@ -38,6 +38,7 @@ __all__ = [
 
 Progress = Callable[[str], None]
 _ONE_OF_SEVERAL: Final = re.compile(r"_TP\d+\b")  # as vLLM names the workers of a model that is split
+_WORTH_TABLES_S: Final = 5.0  # of a run without a profiler
 _Options = TypeVar("_Options", AnalyzeOptions, ProfileOptions)
 
 
@@ -81,7 +82,7 @@ def profile(
     folder = options.out / "capture"
     try:
         if capture.manifest.profiler == "none":
-            analysis = assembly.without_kernels(capture, wanted)
+            analysis = _without_kernels(capture, wanted)
             paths = write_reports(analysis, capture, options.out, chosen=_plain_reports(options))
         else:
             analysis = analyze_capture(capture, wanted, progress)
@@ -92,6 +93,23 @@ def profile(
         raise
     paths |= {path.name: path for path in recorded.logs}
     return Profiled(capture, analysis, recorded.exit_code, paths, recorded.lost)
+
+
+def _without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
+    """Analyse a run that no profiler watched: its sensors and its host.
+
+    What takes a moment itself is not kept waiting for the libraries that tables need.
+    """
+    analysis = assembly.without_kernels(capture, options)
+    if not capture.samples.num_rows or (capture.manifest.duration_s or 0.0) < _WORTH_TABLES_S:
+        return analysis
+    from rocscope.analyzers import gpu_samples, host
+
+    if gpu_samples.Telemetry.read(capture).gpus:
+        return analyze_capture(capture, options)
+    if found := host.summary(capture):
+        analysis.telemetry["host"] = found
+    return analysis
 
 
 def _check_before(options: AnalyzeOptions) -> None:

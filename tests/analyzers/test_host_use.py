@@ -2,6 +2,7 @@
 
 import pytest
 
+from rocscope import pipeline
 from synthetic_capture import capture, row
 from synthetic_samples import MS, analysed, sampled, series
 
@@ -88,3 +89,16 @@ def test_summary_of_processes_and_cost():
     assert told["cpu_frac"] == {"mean": 0.2, "most": 0.3} and told["memory_used_bytes"] is None
     assert told["sampling_cost"]["host_sampler"] == pytest.approx({"cpu_s": 0.02, "core_frac": 0.01})
     assert told["sampling_cost"]["gpu_telemetry"] == {"cpu_s": None, "core_frac": None}
+
+
+def test_a_run_without_a_profiler_shows_its_host_where_it_lasted():
+    made = sampled(capture([]), series("rss_bytes", [(0, 1e6), (1000, 2e6)], subject=WORKER))
+    made.manifest.duration_s = 1.0
+    options = pipeline.AnalyzeOptions()
+    assert pipeline._without_kernels(made, options).telemetry == {}
+    made.manifest.duration_s = 60.0
+    told = pipeline._without_kernels(made, options)
+    assert told.telemetry["host"]["processes"][0]["rss_bytes"]["most"] == 2e6 and told.kernels == []
+    watts = series("power_w", [(at * 100, 90.0) for at in range(10)])
+    told = pipeline._without_kernels(sampled(capture([], duration_s=60.0), watts), options)
+    assert told.telemetry["gpus"][0]["energy_j"]["value"] == pytest.approx(81.0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+import rocscope
 from synthetic_capture import capture, row
 from synthetic_samples import MS, analysed, gpu, sampled, series
 
@@ -162,3 +163,13 @@ def test_a_phase_that_took_another_time_than_its_load_is_not_taken_for_it():
     marked = series("marked", every(100, 20, 1), subject="phase:c16")
     found = analysed(sampled(capture(busy(), load=load), power(every(100, 41, 250.0)), marked))
     assert found.telemetry["energy_per_token"] == []
+
+
+def test_a_run_without_a_profiler_has_its_energy_and_joules_a_token():
+    watts, tokens = power(every(100, 41, 250.0)), scraped([(1000, 50), (3000, 150)])
+    made = sampled(capture([]), watts, tokens)
+    told = rocscope.analyze(made).telemetry
+    assert told["gpus"][0]["energy_j"]["value"] == pytest.approx(1000.0)
+    assert told["energy_per_token"][0]["joules_per_token"] == pytest.approx(5.0)
+    made.manifest.window_ns = (2000 * MS, 4000 * MS)
+    assert rocscope.analyze(made).telemetry["gpus"][0]["energy_j"]["value"] == pytest.approx(500.0)

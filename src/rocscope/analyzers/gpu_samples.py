@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rocscope import columns, intervals, metrics
+from rocscope import intervals, metrics
 from rocscope.capture import Capture
 from rocscope.thresholds import thresholds
 
@@ -81,7 +81,7 @@ class Telemetry:
         for subject in names(samples, "subject"):
             found = _SUBJECT.fullmatch(subject)
             if found or subject.startswith((_PHASE, _DEVICE)):
-                rows = samples.filter(columns.holds(samples["subject"], subject.__eq__))
+                rows = pick(samples, "subject", subject)
             if found:
                 gpus[int(found[1])] = _of_gpu(int(found[1]), rows)
             elif subject.startswith(_PHASE):
@@ -105,12 +105,22 @@ def names(rows: pa.Table, column: str) -> list[str]:
     return sorted(found)
 
 
+def pick(rows: pa.Table, column: str, text: str) -> pa.Table:
+    """Return the rows whose dictionary column holds ``text``. Codes are compared, not texts."""
+    masks = [
+        pc.equal(chunk.indices, known.index(text) if text in known else -1)
+        for chunk in rows[column].chunks
+        for known in [chunk.dictionary.to_pylist()]
+    ]
+    return rows.filter(pa.chunked_array(masks, pa.bool_()))
+
+
 def window_ns(capture: Capture) -> tuple[int, int] | None:
-    """Return the window that is analysed, ns; ``None`` where no kernel has a time."""
-    if not capture.dispatches.num_rows:
-        return None
+    """Return the window that is analysed, ns; ``None`` where none is marked and no kernel has a time."""
     if capture.manifest.window_ns is not None:
         return capture.manifest.window_ns
+    if not capture.dispatches.num_rows:
+        return None
     rows = metrics.timing(capture).rows
     first, last = pc.min(rows["start_ns"]).as_py(), pc.max(rows["end_ns"]).as_py()
     return None if first is None or last is None else (first, last)
@@ -142,7 +152,7 @@ def busy_ns(capture: Capture, gpu: int) -> int:
 def _of_gpu(gpu: int, rows: pa.Table) -> GpuSamples:
     series = {}
     for metric in names(rows, "metric"):
-        mine = rows.filter(columns.holds(rows["metric"], metric.__eq__))
+        mine = pick(rows, "metric", metric)
         times, values = mine["time_ns"].to_numpy(), mine["value"].to_numpy()
         good = np.isfinite(values)
         times, first = np.unique(times[good], return_index=True)  # of readings at one moment the first

@@ -8,8 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rocscope import columns
-from rocscope.analyzers.gpu_samples import Series, names
+from rocscope.analyzers.gpu_samples import Series, names, pick
 from rocscope.capture import Capture
 from rocscope.study import Study
 
@@ -39,11 +38,11 @@ class Host:
 def summary(capture: Capture) -> dict[str, Any] | None:
     """Return figures of the host over all of its samples; ``None`` where there are none."""
     samples = capture.samples
-    rows = samples.filter(columns.holds(samples["source"], _SOURCE.__eq__))
-    ours = samples.filter(columns.holds(samples["subject"], _OURS.__eq__))
+    rows = pick(samples, "source", _SOURCE)
+    ours = pick(samples, "subject", _OURS)
     if not rows.num_rows and not ours.num_rows:
         return None
-    machine = _figures(rows.filter(columns.holds(rows["subject"], _SOURCE.__eq__)))
+    machine = _figures(pick(rows, "subject", _SOURCE))
     processes = [_process(rows, subject) for subject in names(rows, "subject") if _PROCESS.match(subject)]
     processes.sort(key=lambda each: (-(each["cpu_s"] or 0.0), each["pid"]))
     return {
@@ -65,7 +64,7 @@ def launchers(capture: Capture) -> dict[int, str]:
     found: dict[int, set[int]] = {}
     for gpu, process in zip(table["gpu"].to_pylist(), table["process"].to_pylist(), strict=True):
         found.setdefault(gpu, set()).add(pids.get(process, 0))
-    rows = capture.samples.filter(columns.holds(capture.samples["source"], _SOURCE.__eq__))
+    rows = pick(capture.samples, "source", _SOURCE)
     subjects = {
         int(match[1]): subject
         for subject in names(rows, "subject")
@@ -80,7 +79,7 @@ def launchers(capture: Capture) -> dict[int, str]:
 
 def series(rows: pa.Table, metric: str) -> Series | None:
     """Return one metric of rows of one subject; ``None`` where it was not sampled."""
-    mine = rows.filter(columns.holds(rows["metric"], metric.__eq__)).sort_by("time_ns")
+    mine = pick(rows, "metric", metric).sort_by("time_ns")
     if not mine.num_rows:
         return None
     return Series(mine["time_ns"].to_numpy(), mine["value"].to_numpy())
@@ -105,7 +104,7 @@ def _figures(rows: pa.Table) -> dict[str, dict[str, float]]:
 def _process(rows: pa.Table, subject: str) -> dict[str, Any]:
     match = _PROCESS.match(subject)
     assert match is not None  # noqa: S101  # chosen so
-    mine = rows.filter(columns.holds(rows["subject"], subject.__eq__))
+    mine = pick(rows, "subject", subject)
     told = _figures(mine)
     cpu = series(mine, "cpu_frac")
     busy = float((cpu.values >= _BUSY).mean()) if cpu else None

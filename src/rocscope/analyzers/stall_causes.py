@@ -38,7 +38,7 @@ def _cpu(study: Study, gpu: int, starts: Ints, ends: Ints) -> list[str]:
     subject = host.launchers(capture).get(gpu)
     if gpu_samples.unrelated(capture) or subject is None:
         return []
-    rows = capture.samples.filter(columns.holds(capture.samples["subject"], subject.__eq__))
+    rows = gpu_samples.pick(capture.samples, "subject", subject)
     cpu = host.series(rows, "cpu_frac")
     if cpu is None or len(cpu.times) < 2:
         return []
