@@ -72,6 +72,11 @@ class TestGpus:
         assert found.details["gpus"][0]["bdf"] == "0000:00:06.0"
         program(tmp_path / "bin", "nvidia-smi", "exit 9")
         assert look("gpus", machine(tmp_path)).status == "fail"
+        information = "Model: \t\t NVIDIA H200\nGPU UUID: \t GPU-053dce4f\nBus Type: \t PCIe\n"
+        write(tmp_path / "proc/driver/nvidia/gpus/0000:00:06.0/information", information)
+        found = look("gpus", machine(tmp_path))  # the driver's own files, where nvidia-smi fails
+        assert found.seen == "H200"
+        assert found.details["gpus"][0]["uuid"] == "GPU-053dce4f"
 
     def test_a_held_clock(self, tmp_path: Path) -> None:
         root = mi100(tmp_path)

@@ -53,7 +53,7 @@ class Limits(Base):
         }
         count = min([each for each in (cpus, usable) if each is not None], default=None)
         troubles: list[tuple[str, str]] = []
-        if count is not None and count < gpus + 2:
+        if count is not None and gpus and count < gpus + 2:
             troubles.append((f"{count:g} processors for {gpus} GPUs", "--cpus"))
         if memory is not None and memory < _LEAST_MEMORY:
             troubles.append((f"{memory / _GIB:.3g} GiB of memory", "--memory"))

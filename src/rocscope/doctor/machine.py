@@ -132,11 +132,20 @@ class Machine:
         try:
             answer = ask(query, environment=self.environment, timeout_s=ASK_S)
         except OSError:
-            return []
-        if answer is None or answer.exit_code:
-            return []
-        rows = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines()]
-        return [_nvidia_gpu(row) for row in rows if len(row) == len(_SMI)]
+            answer = None
+        lines = answer.stdout.splitlines() if answer and not answer.exit_code else []
+        rows = [[cell.strip() for cell in line.split(",")] for line in lines]
+        found = [_nvidia_gpu(row) for row in rows if len(row) == len(_SMI)]
+        return found or self._nvidia_files()
+
+    def _nvidia_files(self) -> list[SeenGpu]:
+        """Read what NVIDIA's driver says by itself: nvidia-smi may be missing, and slow on many GPUs."""
+        found = []
+        for folder in sorted(self.at("proc/driver/nvidia/gpus").glob("*")):
+            told = dict(line.partition(":")[::2] for line in text(folder / "information").splitlines())
+            name, uuid = told.get("Model", "").strip(), told.get("GPU UUID", "").strip()
+            found.append(SeenGpu("nvidia", folder.name.lower(), name=name, uuid=uuid))
+        return found
 
     def _find_python(self) -> Python | None:
         path = self.environment.get("PATH", os.defpath)
