@@ -127,7 +127,9 @@ def test_work_from_the_first_scrape_to_the_last_is_the_span():
     assert idle["active"] is None and idle["generation_tokens"] == 0
     short = [{"generation_tokens": 10.0 * (at > 1), "prompt_tokens": 0.0} for at in range(4)]
     active = figures(scrapes(*short))["active"]
-    assert (active["span_s"], active["span_low_s"], active["generation_tokens_per_s_high"]) == (1, 0, None)
+    assert (active["span_s"], active["span_low_s"], active["span_high_s"]) == (None, 0, 1)
+    assert active["generation_tokens_per_s"] is active["generation_tokens_per_s_high"] is None
+    assert active["generation_tokens_per_s_low"] == 10
 
 
 def test_buckets_that_do_not_add_up_are_not_shown():

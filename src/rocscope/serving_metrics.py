@@ -266,7 +266,8 @@ def active(scrapes: Scrapes) -> Figures | None:
 
     Work began between the last scrape without a token and the first with one, and ended alike: the longest
     and the shortest span that this allows bound the rate. In between, the tokens of the first and the last
-    interval are taken to have been made at the rate of the rest. ``None`` without times or tokens.
+    interval are taken to have been made at the rate of the rest; a span and a rate are ``None`` where there
+    is no rest. ``None`` without times or tokens.
     """
     made = scrapes.column("generation_tokens") + scrapes.column("prompt_tokens")
     output = scrapes.column("generation_tokens")
@@ -281,14 +282,14 @@ def active(scrapes: Scrapes) -> Figures | None:
     shortest = max(0.0, float(times[after - 1] - times[before + 1]))
     tokens = float(output[after] - output[before])
     inner = float(output[after - 1] - output[before + 1]) if shortest > 0 else 0.0
-    span = min(longest, tokens * shortest / inner) if inner > 0 else longest
+    span = min(longest, tokens * shortest / inner) if inner > 0 else None
     if before == 0 and after == len(made) - 1:
         span = shortest = longest  # working throughout: the scrapes are the span
     return {
         "span_s": span,
         "span_low_s": shortest,
         "span_high_s": longest,
-        "generation_tokens_per_s": tokens / span,
+        "generation_tokens_per_s": _ratio(tokens, span),
         "generation_tokens_per_s_low": tokens / longest,
         "generation_tokens_per_s_high": tokens / shortest if shortest > 0 else None,
     }

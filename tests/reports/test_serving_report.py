@@ -45,7 +45,7 @@ def plain(name, analysis):
 def test_the_section_is_in_every_report_with_or_without_kernels(name, make, recorded):
     analysis = make().model_copy(update={"serving": {**recorded, "decode_ceiling": [CEILING]}})
     text = plain(name, analysis)
-    assert "4,608 in 7.28 s" in text and "1,099 tokens/s while it worked (879 to 1,470)" in text
+    assert "4,608 in 7.28 s" in text and "1,099 tokens/s (879 to 1,470) while it worked" in text
     assert "96 (96 length)" in text and "8 at most" in text
     assert "52.0 ms (40–60)" in text and "5.32 ms" in text and "≤ 10.0 ms" in text
     assert "15.3 GB a step of 4 sequences, at 4.36 TB/s (achievable) at most 1,139 tokens/s" in text
@@ -59,6 +59,14 @@ def test_without_figures_there_is_no_section(name):
     assert "first token" not in text and "Phases" not in text
     assert not serving.present(analysis)
     assert serving.present(analysis.model_copy(update={"serving": {"tpot": {"statement": "a token is"}}}))
+
+
+def test_a_load_between_two_scrapes_has_a_least_rate_alone(recorded):
+    active = {**recorded["active"], "span_s": None, "generation_tokens_per_s": None}
+    active["generation_tokens_per_s_high"] = None
+    analysis = empty_analysis().model_copy(update={"serving": {**recorded, "active": active}})
+    told = figures.ordinary_spaces(dict(serving.facts(analysis))["tokens made"])
+    assert told.endswith("; at least 879.3 tokens/s while it worked")
 
 
 def test_no_line_of_the_terminal_is_cut(recorded):

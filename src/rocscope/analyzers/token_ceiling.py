@@ -103,7 +103,8 @@ def _served(study: Study) -> dict[str, Any] | None:
     if not batch:
         return None
     context = _mean_context(study)
-    rate = active["generation_tokens_per_s"] / (serving.get("engines") or 1) if active else None
+    rate = active["generation_tokens_per_s"] if active else None
+    rate = None if rate is None else rate / (serving.get("engines") or 1)
     return {
         "of": "the served load, one engine",
         "sequences": float(batch),

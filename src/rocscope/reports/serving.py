@@ -93,11 +93,16 @@ def _tokens(serving: _Part) -> str:
     text = figures.count(made)
     if span:
         text += f" in {figures.seconds(span)}, {_rate(serving.get('generation_tokens_per_s'))}"
-    if active and span and active["span_s"] < 0.98 * span:
-        text += f"; {_rate(active['generation_tokens_per_s'])} while it worked"
-        low, high = (active.get(f"generation_tokens_per_s_{side}") for side in ("low", "high"))
-        text += f" ({figures.significant(low)} to {figures.significant(high) if high else '?'})"
+    if active and span and (active["span_s"] is None or active["span_s"] < 0.98 * span):
+        text += f"; {_while_active(active)} while it worked"
     return text
+
+
+def _while_active(active: _Part) -> str:
+    rate, low, high = (active.get(f"generation_tokens_per_s{side}") for side in ("", "_low", "_high"))
+    if rate is None or low is None or high is None:
+        return f"at least {_rate(low)}"
+    return f"{_rate(rate)} ({figures.significant(low)} to {figures.significant(high)})"
 
 
 def _requests(serving: _Part) -> str:
