@@ -31,7 +31,8 @@ def bench(port: int, folder: Path) -> str:  # noqa: F811
         f"vllm bench serve --backend vllm --model tiny --tokenizer {MODEL} --host 127.0.0.1 --port {port} "
         f"--dataset-name random --random-input-len {PROMPT} --random-output-len {OUTPUT} "
         f"--num-prompts {REQUESTS} --max-concurrency {AT_ONCE} --ignore-eos "
-        f"--percentile-metrics ttft,tpot,itl,e2el --save-result --save-detailed --result-dir {folder} --result-filename bench.json"
+        "--percentile-metrics ttft,tpot,itl,e2el --save-result --save-detailed "
+        f"--result-dir {folder} --result-filename bench.json"
     )
 
 
