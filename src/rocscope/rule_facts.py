@@ -22,8 +22,8 @@ _REGISTERS: Final = (
 _LOG: Final = "the server's log beside the recording: `rocscope analyze RECORDING server.log`"
 _NAMES: Final = "full kernel names: `rocscope profile -- COMMAND` keeps them, rocprofv3's -T cuts them"
 _CLOCKS: Final = (
-    "telemetry of the GPU while it works: `rocscope analyze CAPTURE` of a capture whose samples hold "
-    "clock_hz of gpu:0, gpu:1, ..."
+    "telemetry of the GPU while it works: `rocscope profile -- COMMAND` reads it, and a CSV of time_ns and "
+    "clock_hz may lie beside a recording: `rocscope analyze RECORDING telemetry.csv`"
 )
 _TIMES: Final = "a profile with kernel times: `rocscope profile -- COMMAND`"
 

@@ -96,6 +96,7 @@ def test_readings_by_gpu_phase_and_card():
         series("marked", [(1, 1), (4, 1)], subject="phase:c1"),
         series("power_w", [(1, 1)], subject="device:0000:c1:00.0"),
         series("power_w", [(1, 1)], subject="gpu:1x"),
+        series("power_w", [(1, float("inf"))], subject="gpu:2"),
     )
     found = Telemetry.read(made)
     assert list(found.gpus) == [0] and found.phases == {"c1": (1_000_000, 4_000_000)}

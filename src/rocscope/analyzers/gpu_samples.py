@@ -83,7 +83,9 @@ class Telemetry:
             if found or subject.startswith((_PHASE, _DEVICE)):
                 rows = pick(samples, "subject", subject)
             if found:
-                gpus[int(found[1])] = _of_gpu(int(found[1]), rows)
+                read = _of_gpu(int(found[1]), rows)
+                if read.series:  # not where no reading of it is a number
+                    gpus[read.gpu] = read
             elif subject.startswith(_PHASE):
                 span = pc.min_max(rows["time_ns"]).as_py()
                 phases[subject.removeprefix(_PHASE)] = (span["min"], span["max"])

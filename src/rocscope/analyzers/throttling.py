@@ -59,17 +59,19 @@ class Throttling:
         frame = study.kernels
         deciding = {int(gpu) for gpu in frame.loc[frame["critical"].astype(bool), "gpu"]}
         known = cycles.dispatches(study)
-        found = []
+        found, told = [], []
         for gpu in sorted(deciding & set(entries)):
             followed = _followed(study, gpu, *known) if known else None
             entries[gpu]["slowdown_by_clock"] = followed.told() if followed else None
+            told += [sentence(followed)] if followed else []
             if target := _target(study, gpu, entries[gpu], followed):
                 found.append(target)
-        found = [each for each in found if each.expected_gain is not None]
+        ruled = ranking.identifier("rule", RULE, "")
         if not found:
+            for each in study.targets:
+                each.evidence.extend(told if each.id == ruled else ())
             return
         best = max(found, key=lambda each: each.expected_gain.mid_frac if each.expected_gain else 0.0)
-        ruled = ranking.identifier("rule", RULE, "")
         study.targets = [each for each in study.targets if each.id != ruled]  # the same loss, told with less
         study.targets.append(best)
 
