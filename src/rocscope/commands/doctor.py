@@ -43,7 +43,7 @@ SCHEMA_VERSION = "1"
     "--measure",
     is_flag=True,
     help="Measure what each GPU achieves (bandwidth, arithmetic by type, launch floor) with torch, and use "
-    "it from then on. Takes about a minute a GPU, which should be idle.",
+    "it from then on. Takes ten seconds to a minute a GPU, which should be idle.",
 )
 @click.option(
     "--device",
