@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+_DETAIL = re.compile(r": (profiling|reading|ending|waiting)\b")
+
 if TYPE_CHECKING:
     from rocscope.doctor.check import Finding
     from rocscope.doctor.machine import Machine
@@ -113,9 +115,8 @@ def _stages() -> Callable[[str], None]:
     shown: list[str] = [""]
 
     def show(text: str) -> None:
-        stage = re.sub(r"[\d.]+ s\b", "", text)
-        if stage != shown[0]:
-            shown[0] = stage
+        if text != shown[0] and not _DETAIL.search(text):
+            shown[0] = text
             _tell(text)
 
     return show

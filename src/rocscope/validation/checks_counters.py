@@ -14,7 +14,6 @@ CLOSE_FRAC: Final = 0.05
 PACKED: Final = ("gfx90a", "gfx942", "gfx950")  # whose vector unit does two 32-bit FMAs an instruction
 LONG_NS: Final = 300_000.0  # beside which the time around a launch, in which cycles count too, is short
 CLOCK_ABOVE: Final = 1.15
-_MB: Final = 1e6
 
 
 def sane(seen: Seen, planned: Sequence[str]) -> Iterator[Verdict]:
@@ -84,24 +83,28 @@ def _bytes(seen: Seen, kernel: KnownKernel, way: str, limits: tuple[int, int], c
     if value is None:
         why = "the counters of memory traffic were not read"
         return absent(check, seen.trial, why, kernel=kernel.case)
-    if kernel.streams and caches is not None and caches <= CLOSE_FRAC * least:
-        expected = f"{least / _MB:.1f} MB +- 5 %"
-        low = least * (1 - CLOSE_FRAC)
-    elif caches is None:
+    if caches is None:
         return absent(check, seen.trial, "the size of this card's caches is not known", kernel=kernel.case)
+    if kernel.streams and caches <= CLOSE_FRAC * least:
+        low, high = least * (1 - CLOSE_FRAC), least * (1 + CLOSE_FRAC)
+        expected = f"{_size(least)} +- 5 %"
     else:
         low = max(0.0, least - caches) * (1 - CLOSE_FRAC)
-        expected = f"{low / _MB:.1f} to {most * (1 + CLOSE_FRAC) / _MB:.1f} MB"
-    # what another kernel left dirty in the caches may be written while this one runs
-    high = most * (1 + CLOSE_FRAC) + (0 if kernel.streams else (caches if way == "write" else 0))
+        # what another kernel left dirty in the caches may be written while this one runs
+        high = most * (1 + CLOSE_FRAC) + (caches if way == "write" else 0)
+        expected = f"{_size(low)} to {_size(high)}"
     return judge(
         low <= value <= high,
         check,
         seen.trial,
         kernel=kernel.case,
         expected=expected,
-        seen=f"{value / _MB:.1f} MB",
+        seen=_size(value),
     )
+
+
+def _size(value: float) -> str:
+    return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
 
 
 def instructions(seen: Seen) -> Iterator[Verdict]:
@@ -157,7 +160,7 @@ def cycles(seen: Seen) -> Iterator[Verdict]:
         seen.dispatches[["pass", "process", "gpu", "dispatch_id", "duration_ns"]],
         on=["pass", "process", "gpu", "dispatch_id"],
     )
-    rows = rows[rows["duration_ns"] >= LONG_NS]
+    rows = rows[(rows["duration_ns"] >= LONG_NS) & rows["value"].notna()]
     if not len(rows):
         yield absent("cycles", seen.trial, "no long kernel has both cycles and a time of the same run")
         return

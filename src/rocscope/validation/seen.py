@@ -53,9 +53,9 @@ class Seen:
         return self.dispatches[self.dispatches["case"] == case]
 
     def counted(self, case: str, counter: str) -> pd.Series:
-        """Return the values of a counter for a known kernel, plain or as a sum over instances."""
+        """Return the values known of a counter of a known kernel, plain or as a sum over instances."""
         here = self.counters[self.counters["case"] == case]
-        return here[here["counter"].isin((counter, f"{counter}_sum"))]["value"]
+        return here[here["counter"].isin((counter, f"{counter}_sum"))]["value"].dropna()
 
     def mean_ns(self, kernel: KnownKernel) -> float | None:
         """Return the mean time of the launches that events timed too, ``None`` without clean times."""
