@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def test_every_check_says_what_it_is() -> None:
         assert check.help
         assert check.title
         assert 0 < check.deadline_s < 20
+
+
+def test_the_docs_name_every_check_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+    table = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`([\w-]+)`", " ".join(table))) == sorted(CHECKS)
 
 
 class TestGpus:
