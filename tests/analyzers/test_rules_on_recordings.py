@@ -110,7 +110,7 @@ def test_a_run_of_which_nothing_is_known_is_not_judged():
     assert {rule.id for rule in rules() if rule.scope == "configuration"} <= set(found)
     assert "server.log" in found["tuning-results-for-another-gpu"].collect_with
     assert "--model config.json" in found["group-size-128-on-gfx908"].collect_with
-    assert "clock_hz of gpu:0" in found["clock-below-peak"].collect_with
+    assert "telemetry.csv" in found["clock-below-peak"].collect_with
 
 
 def test_a_tile_wasted_on_one_row_is_found_by_its_shape():
