@@ -24,6 +24,13 @@ OTHER_MEASURES: Final = {
     "ipc": "instructions a busy CU issues a cycle",
     "resident_waves": "mean waves on the GPU while the kernel ran",
     "busy_cus": "mean CUs that held a wave while the kernel ran",
+    "dependency_wait_frac": "share of the waves' life in waiting for what they asked for, mostly memory",
+    "issue_wait_frac": "share of the waves' life in which they could go on and are not let issue",
+    "issuing_frac": "share of the waves' life in which they issue",
+    "vmem_latency_cycles": "cycles from a vector memory instruction to its data, mean",
+    "smem_latency_cycles": "likewise of scalar memory",
+    "lds_latency_cycles": "likewise of the LDS",
+    "fabric_read_latency_cycles": "L2 cycles from a request to memory to its data, mean",
     "valu_busy_of_window_frac": "as Omniperf's VALU utilisation: over the window in which the GPU was on",
     "resident_waves_of_window": "as Omniperf's wavefront occupancy: over the window of its own run",
 }

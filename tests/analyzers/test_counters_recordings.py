@@ -32,6 +32,8 @@ SOUND = {  # Omniperf's metric: our measure, and the factor from ours to its uni
 OURS = {  # where we differ on purpose, derived from the same counters by our reasons (docs/counters.md)
     "derived: occupancy over T*max_sclk (waves)": ("resident_waves", 1.0),
     "derived: VALU utilisation over T*max_sclk (%)": ("valu_busy_frac", 100.0),
+    "derived: VMEM latency (cycles)": ("vmem_latency_cycles", 1.0),
+    "derived: SMEM latency (cycles)": ("smem_latency_cycles", 1.0),
 }
 
 
@@ -54,6 +56,7 @@ def measured(captures: Path) -> Callable[[str], pd.Series]:
             frame = metrics.group(capture)
             study = Study(capture, AnalyzeOptions(), frame, {0: hardware.by_name("MI100")})
             runner.run(study, [COUNTERS, OCCUPANCY])
+            frame = study.kernels
             assert not study.warnings
             (row,) = (frame.iloc[place] for place in range(len(frame)))
             known[workload] = row

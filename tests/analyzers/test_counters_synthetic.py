@@ -100,6 +100,27 @@ def test_a_ratio_of_two_runs_is_none_but_amounts_of_two_are_put_together() -> No
     assert "several runs" in summed.kernels["measures_source"].iloc[0]["read_bytes"]
 
 
+def test_what_waves_do_with_their_life_is_of_one_run() -> None:
+    counters = {"SQ_WAIT_ANY": 80.0, "SQ_WAIT_INST_ANY": 15.0, "SQ_ACTIVE_INST_ANY": 5.0}
+    life = {"SQ_WAVE_CYCLES": 100.0}
+    (found,) = workspace([kernel(start=0)], [[(kernel(), counters | life)]]).kernels.to_dict("records")
+    shares = [found[name] for name in ("dependency_wait_frac", "issue_wait_frac", "issuing_frac")]
+    assert shares == [0.8, 0.15, 0.05]
+    apart = workspace([kernel(start=0)], [[(kernel(), counters)], [(kernel(), life)]])
+    assert np.isnan(apart.kernels["dependency_wait_frac"].iloc[0])
+
+
+def test_latencies_are_of_the_instructions_whose_level_was_added_up() -> None:
+    counters = {"SQ_ACCUM_PREV_HIRES": 5_000.0, "SQ_INSTS_VMEM": 10.0, "SQ_INSTS_LDS": 0.0}
+    run = [[(kernel(), counters)]]
+    (found,) = workspace([kernel(start=0)], run, notes=("level SQ_INST_LEVEL_VMEM",)).kernels.to_dict(
+        "records"
+    )
+    assert found["vmem_latency_cycles"] == 500
+    other = workspace([kernel(start=0)], run, notes=("level SQ_INST_LEVEL_LDS",)).kernels.iloc[0]
+    assert np.isnan(other["vmem_latency_cycles"]) and np.isnan(other["lds_latency_cycles"])  # none ran
+
+
 def test_a_merged_table_whose_runs_cannot_be_told_apart_gives_no_ratio() -> None:
     counters = {"TCC_HIT_sum": 3.0, "TCC_MISS_sum": 1.0, "SQ_INSTS_VALU": 7.0}
     note = "merged from several runs: ratios across blocks may mix runs"
