@@ -87,6 +87,13 @@ def test_without_rocms_order_numbers_tell_nothing_unless_there_is_one() -> None:
     assert match(one, CARDS[:1], [], {}, "rocprofv3").subjects == {"0000:10:00.0": "gpu:0"}
 
 
+def test_what_an_unknown_container_sees_is_not_guessed() -> None:
+    assert match(torch(0), CARDS, NODES, {}, "torch", by_order=False) == ({}, [0])
+    assert match(torch(0), CARDS[:1], [], {}, "torch", by_order=False).subjects == {"0000:10:00.0": "gpu:0"}
+    told = [Gpu(gpu=0, agent="Agent 4", pci="0000:30:00.0")]
+    assert match(told, CARDS, NODES, {}, "rocprofv3", by_order=False).subjects == {"0000:30:00.0": "gpu:0"}
+
+
 def test_without_a_recording_they_are_numbered_as_the_command_sees_them() -> None:
     assert subjects([], HIP_VISIBLE_DEVICES="1") == ({"30": "gpu:0"}, [])
     assert match([], CARDS[:2], [], {}, "none").subjects == {"0000:10:00.0": "gpu:0", "0000:20:00.0": "gpu:1"}

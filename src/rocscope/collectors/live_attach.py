@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from pathlib import Path
 from typing import Final
 
 from rocscope.collectors import live_gather, live_load
@@ -114,7 +115,9 @@ def _sample(outcome: Outcome, found: running.Running, options: ProfileOptions) -
         from rocscope.collectors import telemetry
 
         gpus = telemetry.start(options.telemetry, options.telemetry_hz, found.environment or dict(os.environ))
-        outcome.samplers += [gpus] if gpus is not None else []
+        if gpus is not None:
+            gpus.by_order = found.readable and found.root == Path("/")  # else we cannot tell what it sees
+            outcome.samplers.append(gpus)
 
 
 def _profile(

@@ -62,6 +62,7 @@ class TelemetrySampler:
         self.notices: list[tuple[str, str]] = []
         self.devices: list[Device] = []  # as found first, by the source that was used
         self.source: TelemetrySource | None = None  # that gave readings
+        self.by_order = True  # whether the command sees GPUs as we do, so that it counts them as we would
         self._ways = ways
         self._hz = hz
         self._limits = limits or Deadlines()

@@ -39,7 +39,7 @@ def relabel(
     if sampler.source is None:
         return columns, []
     nodes = kfd_nodes(sysfs_root(environment)) if sampler.source.name != "nvml" else []
-    found = match(gpus, sampler.devices, nodes, environment, profiler)
+    found = match(gpus, sampler.devices, nodes, environment, profiler, by_order=sampler.by_order)
     index, texts = columns.subject
     texts = [found.subjects.get(text.removeprefix("device:"), text) for text in texts]
     columns.subject = (index, texts)
@@ -59,12 +59,16 @@ def match(
     nodes: Sequence[Node],
     environment: Mapping[str, str],
     profiler: str,
+    *,
+    by_order: bool = True,
 ) -> Matched:
     """Match ``gpus`` of a recording to ``devices`` of the machine that it was made on.
 
     ``nodes`` are ROCm's, in its order; ``environment`` is the command's: what it may see it counts from 0.
+    Without ``by_order`` it is not known what it sees: a container may have been given some of the cards.
     """
-    seen = visible(devices, nodes, environment)
+    alone = list(devices) if len(devices) == 1 else None
+    seen = visible(devices, nodes, environment) if by_order else alone
     if not gpus:
         order = seen if seen is not None else list(devices)
         return Matched({device.bdf: f"gpu:{number}" for number, device in enumerate(order)}, [])

@@ -53,8 +53,8 @@ def sources(choice: Choice, environment: Mapping[str, str]) -> list[TelemetrySou
 
 
 def sysfs_root(environment: Mapping[str, str]) -> Path:
-    """Return where sysfs is mounted."""
-    return Path(environment.get(SYSFS_VARIABLE) or "/sys")
+    """Return where sysfs is mounted, as ``environment`` or our own says."""
+    return Path(environment.get(SYSFS_VARIABLE) or os.environ.get(SYSFS_VARIABLE) or "/sys")
 
 
 def _amdsmi(environment: Mapping[str, str]) -> list[TelemetrySource]:
