@@ -47,3 +47,5 @@ def run(study: Study, wanted: Sequence[Analyzer] | None = None) -> None:
         missing = sorted(set(analyzer.adds) - set(study.kernels.columns))
         if missing:
             raise LookupError(f"the analyzer {analyzer.name} did not add {missing}")
+        if analyzer.adds:
+            study.kernels = study.kernels.copy()  # one block a dtype: pandas slows down with one a column
