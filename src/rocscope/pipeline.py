@@ -177,7 +177,7 @@ def analyze(
     override ``options``. Raises :class:`rocscope.errors.RocscopeError`; a recording without GPU kernels is
     no error.
     """
-    return analyze_capture(_capture(recording, progress), _options(options, chosen), progress)
+    return analyze_capture(_capture(recording, progress), _checked(AnalyzeOptions, options, chosen), progress)
 
 
 def analyze_capture(
@@ -208,9 +208,7 @@ def analyze_capture(
     kernels = apply.apply(step_context.add(kernels, capture, placed), specs, served)
 
     say("analysing")
-    study = Study(
-        capture=capture, options=options, kernels=kernels, specs=specs, placed=placed, served=served
-    )
+    study = Study(capture, options, kernels, specs, served=served, placed=placed)
     for each in (*doubts, *([unused] if unused else [])):
         study.warn(each.code, each.message)
     for index, recorded in _overridden(capture, specs):
@@ -235,7 +233,7 @@ def compare(
     """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`."""
     from rocscope import comparison
 
-    wanted = _options(options, chosen)
+    wanted = _checked(AnalyzeOptions, options, chosen)
     sides = []
     for recording in (base, new):
         capture = _capture((recording,), None)
@@ -318,10 +316,6 @@ def _capture(recording: tuple[str | os.PathLike[str] | Capture, ...], progress: 
     if captures:
         return captures[0]
     return load(*(each for each in recording if not isinstance(each, Capture)), progress=progress)
-
-
-def _options(options: AnalyzeOptions | None, chosen: dict[str, Any]) -> AnalyzeOptions:
-    return _checked(AnalyzeOptions, options, chosen)
 
 
 def _checked(kind: type[_Options], options: _Options | None, chosen: dict[str, Any]) -> _Options:
