@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,48 @@ def test_a_program_that_fails_is_said(tmp_path: Path, body: str, words: str, hin
         run(program(tmp_path, "py", body))
     assert words in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_the_real_program_in_a_python_without_torch() -> None:
+    if importlib.util.find_spec("torch"):
+        pytest.skip("this Python has torch")
+    with pytest.raises(TargetError) as caught:
+        run(Path(sys.executable))
+    assert "this Python has no torch" in caught.value.message
+    assert "--python" in caught.value.hint
+
+
+def with_standin(how: str) -> ceilings.Measurement:
+    """The real program on a torch that is a stand-in: what it prints is what we read, on an AMD card too."""
+    folder = Path(__file__).parent / "standin_torch"
+    environment = {**os.environ, "PYTHONPATH": str(folder), "STANDIN_TORCH": how}
+    return measure.measure(sys.executable, 1, environment, deadline_s=60, progress=lambda _: None)
+
+
+def test_the_real_program_prints_what_is_read() -> None:
+    found = with_standin("")
+    assert (found.device.index, found.device.count) == (1, 2)
+    assert [each.size_bytes >> 20 for each in found.copy_] == [1, 4, 16, 64, 256, 1024]
+    assert found.copy_[-1].bytes_per_s == pytest.approx((2 << 30) / 2e-3)
+    assert found.read is not None
+    assert found.read.bytes_per_s == pytest.approx((4 << 30) / 2e-3)
+    assert found.flops["matrix_fp16"].flops_per_s == pytest.approx(2 * 8192**3 / 2e-3)
+    assert found.launch.graph_launch_s == pytest.approx(2e-3 / 200)
+    assert found.errors["matrix_fp8"] == "TypeError: no such type on this card"
+    assert found.errors["matrix_int8"] == "RuntimeError: no message"
+    assert "Triton" in found.errors["vector_fp32"]
+    card = ceilings.judge(found)
+    assert (card.model, card.arch, card.uuid) == ("MI100", "gfx908", "0000000000abc0".zfill(16))
+
+
+def test_what_cannot_be_measured_does_not_keep_the_rest_from_it() -> None:
+    full = with_standin("full")
+    assert full.read is None
+    assert "out of memory" in full.errors["read"]
+    assert [each.size_bytes >> 20 for each in full.copy_] == [1, 4, 16, 64, 256]
+    assert with_standin("nograph").launch.graph_launch_s is None
+    with pytest.raises(TargetError, match="torch sees no GPU"):
+        with_standin("nogpu")
 
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:

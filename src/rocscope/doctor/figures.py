@@ -58,7 +58,7 @@ def rows(card: CardCeilings) -> list[Row]:
         found.append(
             Row(
                 figure=name,
-                unit="FLOP/s",
+                unit="FLOP/s" if name.startswith(("matrix_", "vector_")) else "bytes/s",
                 measured=None,
                 used=False,
                 datasheet=_value(datasheet.get(name)),

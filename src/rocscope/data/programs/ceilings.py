@@ -93,26 +93,40 @@ def graphed(work: Any, calls: int) -> tuple[Any, bool]:
     return graph.replay, True
 
 
-def copies(repeats: int) -> list[dict[str, float]]:
-    """Bytes read plus written a second, by size of the source."""
-    found = []
-    for size in COPY_SIZES:
-        say(f"copies of {size // MIB} MiB")
-        source = torch.ones(size // 4, dtype=torch.float32, device="cuda")
-        target = torch.empty_like(source)
-        calls = max(1, min(64, (256 * MIB) // size))
-        # a kernel, since a copy of torch's may be done by another engine
-        replay, _ = graphed(lambda s=source, t=target: torch.neg(s, out=t), calls)
-        best, median = timed(replay, repeats)
-        moved = 2 * size * calls
-        found.append({"size_bytes": size, "bytes_per_s": moved / best, "median_bytes_per_s": moved / median})
-        del source, target, replay
-    return found
+def tried(work: Any, name: str, errors: dict[str, str]) -> Any:
+    """Return what ``work`` gives; where it fails, ``None``, and the reason under ``name`` in ``errors``."""
+    say(name)
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  # what torch and Triton raise differs by version and back end
+        first = (str(error).splitlines() or ["no message"])[0]
+        errors[name] = f"{type(error).__name__}: {first[:200]}"
+        torch.cuda.synchronize()
+        return None
 
 
-def reads(repeats: int) -> dict[str, float]:
+def copy(size: int, repeats: int) -> dict[str, float]:
+    """Bytes read plus written a second, of a source of ``size`` bytes."""
+    source = torch.ones(size // 4, dtype=torch.float32, device="cuda")
+    target = torch.empty_like(source)
+    calls = max(1, min(64, (256 * MIB) // size))
+    # a kernel, since a copy of torch's may be done by another engine
+    replay, _ = graphed(lambda: torch.neg(source, out=target), calls)
+    best, median = timed(replay, repeats)
+    moved = 2 * size * calls
+    return {"size_bytes": size, "bytes_per_s": moved / best, "median_bytes_per_s": moved / median}
+
+
+def copies(repeats: int, errors: dict[str, str]) -> list[dict[str, float]]:
+    """Copies of each size for which there is memory."""
+    found = (
+        tried(lambda s=size: copy(s, repeats), f"copy of {size // MIB} MiB", errors) for size in COPY_SIZES
+    )
+    return [each for each in found if each]
+
+
+def read(repeats: int) -> dict[str, float]:
     """Bytes a second of a sum over 4 GiB, or half of what is free: reading alone."""
-    say("reads")
     free, _ = torch.cuda.mem_get_info()
     count = min(1 << 30, free // 8)
     values = torch.ones(count, dtype=torch.float32, device="cuda")
@@ -121,9 +135,9 @@ def reads(repeats: int) -> dict[str, float]:
     return {"size_bytes": size, "bytes_per_s": size / best, "median_bytes_per_s": size / median}
 
 
-def matrices(repeats: int) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+def matrices(repeats: int, errors: dict[str, str]) -> dict[str, dict[str, float]]:
     """FLOPs a second of a square product, by type; a type this card or torch cannot multiply is left out."""
-    found, errors = {}, {}
+    found = {}
     for unit, dtype in (
         ("matrix_fp16", torch.float16),
         ("matrix_bf16", torch.bfloat16),
@@ -133,18 +147,12 @@ def matrices(repeats: int) -> tuple[dict[str, dict[str, float]], dict[str, str]]
     ):
         if dtype is None:
             continue
-        say(unit)
-        try:
-            work = product(unit, dtype)
-            best, median = timed(work, repeats)
-        except Exception as error:  # noqa: BLE001  # what torch raises differs by version and back end
-            first = (str(error).splitlines() or ["no message"])[0]
-            errors[unit] = f"{type(error).__name__}: {first[:200]}"
-            torch.cuda.synchronize()
-            continue
-        flops = 2 * MATRIX**3
-        found[unit] = {"flops_per_s": flops / best, "median_flops_per_s": flops / median, "size": MATRIX}
-    return found, errors
+        times = tried(lambda u=unit, d=dtype: timed(product(u, d), repeats), unit, errors)
+        if times:
+            flops = 2 * MATRIX**3
+            rates = {"flops_per_s": flops / times[0], "median_flops_per_s": flops / times[1]}
+            found[unit] = {**rates, "size": MATRIX}
+    return found
 
 
 def product(unit: str, dtype: Any) -> Any:
@@ -164,38 +172,51 @@ def product(unit: str, dtype: Any) -> Any:
     return lambda: torch.mm(a, b, out=out)
 
 
-def vectors(repeats: int) -> dict[str, dict[str, float]]:
-    """FLOPs a second of fused multiply-adds on the vector unit, by type; two FLOPs each."""
-    found: dict[str, dict[str, float]] = {}
-    if triton is None:
-        return found
+def vector(dtype: Any, repeats: int) -> dict[str, float]:
+    """FLOPs a second of fused multiply-adds on the vector unit; two FLOPs each."""
+    source = torch.rand(VECTOR_ITEMS, device="cuda").to(dtype)
+    target = torch.empty_like(source)
     programs = (VECTOR_ITEMS // VECTOR_BLOCK,)
+    best, median = timed(lambda: vector_fma[programs](source, target, VECTOR_STEPS, VECTOR_BLOCK), repeats)
+    flops = 4 * VECTOR_ITEMS * VECTOR_STEPS
+    return {"flops_per_s": flops / best, "median_flops_per_s": flops / median}
+
+
+def vectors(repeats: int, errors: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Rates of the vector unit by type; none without Triton."""
+    found: dict[str, dict[str, float]] = {}
     for unit, dtype in (("vector_fp32", torch.float32), ("vector_fp16", torch.float16)):
-        say(unit)
-        source = torch.rand(VECTOR_ITEMS, device="cuda").to(dtype)
-        target = torch.empty_like(source)
-        best, median = timed(
-            lambda s=source, t=target: vector_fma[programs](s, t, VECTOR_STEPS, VECTOR_BLOCK), repeats
-        )
-        flops = 4 * VECTOR_ITEMS * VECTOR_STEPS
-        found[unit] = {"flops_per_s": flops / best, "median_flops_per_s": flops / median}
+        if triton is None:
+            errors[unit] = "this Python has no Triton"
+        elif rates := tried(lambda d=dtype: vector(d, repeats), unit, errors):
+            found[unit] = rates
     return found
 
 
-def launches(repeats: int) -> dict[str, Any]:
-    """Seconds a launch of a kernel that does nothing: from a graph, and one by one."""
-    say("launches")
+def launches(repeats: int, errors: dict[str, str]) -> dict[str, Any]:
+    """Seconds a launch of a kernel that does next to nothing: from a graph, and one by one."""
     flag = torch.zeros(1, dtype=torch.int32, device="cuda")
-    work = (lambda: nothing[(1,)](flag, num_warps=1)) if triton is not None else (lambda: flag.fill_(1))
-    replay, captured = graphed(work, LAUNCHES)
-    best, _ = timed(replay, repeats)
+    works = [lambda: flag.fill_(1)]
+    if triton is not None:
+        works.insert(0, lambda: nothing[(1,)](flag, num_warps=1))
+    floor = None
+    for work, name in zip(works, ("launch", "launch of a fill"), strict=False):
+        measured = tried(lambda w=work: launch_floor(w, repeats), name, errors)
+        if measured is not None:
+            floor = measured or None
+            break
     torch.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(LAUNCHES):
         flag.fill_(1)
     torch.cuda.synchronize()
-    eager = (time.perf_counter() - began) / LAUNCHES
-    return {"graph_launch_s": best / LAUNCHES if captured else None, "eager_launch_s": eager}
+    return {"graph_launch_s": floor, "eager_launch_s": (time.perf_counter() - began) / LAUNCHES}
+
+
+def launch_floor(work: Any, repeats: int) -> float:
+    """Seconds from one launch to the next in a graph; 0 where no graph can be made."""
+    replay, captured = graphed(work, LAUNCHES)
+    return timed(replay, repeats)[0] / LAUNCHES if captured else 0.0
 
 
 def main() -> None:
@@ -212,7 +233,8 @@ def main() -> None:
     torch.cuda.set_device(options.device)
     properties = torch.cuda.get_device_properties(options.device)
     arch = properties.gcnArchName if torch.version.hip else f"sm_{properties.major}{properties.minor}"
-    matrix, errors = matrices(options.repeats)
+    errors: dict[str, str] = {}
+    matrix = matrices(options.repeats, errors)  # first, while the card is cool
     result = {
         "schema_version": "1",
         "device": {
@@ -230,10 +252,10 @@ def main() -> None:
             "triton": getattr(triton, "__version__", None),
         },
         "repeats": options.repeats,
-        "copy": copies(options.repeats),
-        "read": reads(options.repeats),
-        "flops": {**vectors(options.repeats), **matrix},
-        "launch": launches(options.repeats),
+        "copy": copies(options.repeats, errors),
+        "read": tried(lambda: read(options.repeats), "read", errors),
+        "flops": {**vectors(options.repeats, errors), **matrix},
+        "launch": launches(options.repeats, errors),
         "errors": errors,
     }
     print(json.dumps(result, indent=1))
