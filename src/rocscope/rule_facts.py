@@ -70,6 +70,11 @@ _ROW: Final = {
         "dispatches of this kernel name over those of products with packed weights on its GPU",
         _TIMES,
     ),
+    "bytes_over_16_bit": (
+        "bytes of the dequantising kernel and of the product after it, over those of 16-bit weights: of the "
+        "same N, K and M, or by the bits alone where sizes are not known",
+        _SHAPES,
+    ),
     "sector_share": (
         "32-byte sectors a global load over the work-items of a wave: 0.125 is 4 contiguous bytes each, 0.5 "
         "is 16, and 1 a sector for every work-item",

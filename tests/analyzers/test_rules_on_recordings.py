@@ -56,6 +56,32 @@ def test_rules_that_fire_on_recordings(captures, name, wanted):
             )
 
 
+@pytest.mark.captures
+def test_bytes_of_reconstructed_weights_are_counted_against_16_bit_weights(captures):
+    folder, rule = captures / "h200_vllm", "quantised-more-bytes-than-16-bit"
+    config = folder / "gptq8_config.json"
+    analysis = rocscope.analyze(folder / "gptq8_graph.kineto.json.gz", model=config)
+    target = next(each for each in analysis.targets if rule in each.id)
+    assert rule in fired(analysis)
+    # N=24576, K=4096, M=300: 8-bit weights of 32 groups read, halves written, then read with activations
+    n, k, m = 24576, 4096, 300
+    written = n * k * (1 + 2) + 32 * n * (2 + 1)
+    ratio = (written + 2 * (n * k + m * (n + k))) / (2 * n * k + 2 * m * (n + k))
+    assert f"bytes_over_16_bit {ratio:.3g} " in target.evidence[0] and f"{ratio:.3g} times" in target.problem
+    assert 1 < ratio < 2.5  # activations make it less than the bits alone
+    assert target.evidence[0].startswith("reconstruct_exllama_8bit_kernel: family dequant")
+
+
+@pytest.mark.parametrize(("bits", "ratio"), [(4, "2.25"), (8, "2.5")])
+def test_bytes_of_reconstructed_weights_by_the_bits_alone(bits, ratio):
+    name = f"void vllm::gptq::reconstruct_exllama_{bits}bit_kernel(unsigned int const*)"
+    analysis = pipeline.analyze_capture(synthetic(step(name, TILED, name, TILED)))
+    target = next(each for each in analysis.targets if "quantised-more-bytes" in each.id)
+    assert f"{ratio} times the bytes of 16-bit weights" in target.problem
+    fused = pipeline.analyze_capture(synthetic(step(GPTQ4, TILED, GPTQ4, TILED)))
+    assert "quantised-more-bytes-than-16-bit" not in fired(fused) | set(open_rules(fused))
+
+
 def synthetic(rows, arch="gfx908", name="MI100", **manifest):
     """A run on MI100 as described, nothing of it recorded."""
     made = capture(rows, **manifest)

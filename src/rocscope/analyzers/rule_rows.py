@@ -60,6 +60,7 @@ def rows(study: Study) -> pd.DataFrame:
     found["workgroups"] = groups
     found["workgroups_per_cu"] = groups / frame["gpu"].map(units).astype(float)
     found["per_packed_product"] = _per_product(frame)
+    found["bytes_over_16_bit"] = _over_16_bit(frame, found["bits"])
     found["sector_share"] = _sector_share(study)
     if "l2_bytes" in frame:
         # requests of which not every one is a full line are an upper bound, and prove nothing here
@@ -109,6 +110,34 @@ def _per_product(frame: pd.DataFrame) -> pd.Series:
     products = frame["dispatches"].where(packed, 0).groupby(frame["gpu"]).transform("sum")
     times = frame.groupby(["gpu", "raw_name"])["dispatches"].transform("sum")
     return (times / products.where(products > 0)).fillna(0.0)
+
+
+def _over_16_bit(frame: pd.DataFrame, bits: pd.Series) -> pd.Series:
+    """Bytes of a dequantising kernel and of its product, over those of 16-bit weights, of N, K and M.
+
+    16-bit weights: ``2*N*K`` and ``2*M*(N + K)`` of activations. The product is the dense one of the same
+    sizes on the same GPU. Where sizes are not known, by the bits alone: ``bits / 8`` read, two bytes written
+    and two read again, over two, as where few rows share the weights. NaN for other kernels.
+    """
+    import pandas as pd
+
+    unpacks = (frame["family"] == "dequant") & ~(bits > 8)
+    ratio = ((bits / 8 + 4) / 2).where(unpacks)
+    sizes = pd.DataFrame(
+        {name: [_shape(shape, name) for shape in frame["problem_shape"]] for name in ("n", "k", "m")},
+        frame.index,
+    ).assign(gpu=frame["gpu"])
+    dense = (frame["family"] == "gemm") & frame["bytes"].notna() & sizes.notna().all(axis=1)
+    keys = ["gpu", "n", "k", "m"]
+    # of several products of these sizes, the one of fewest bytes: the ratio is then the least there is
+    product = frame.loc[dense, "bytes"].groupby([sizes.loc[dense, key] for key in keys]).min()
+    if not unpacks.any() or product.empty:
+        return ratio
+    wanted = pd.MultiIndex.from_frame(sizes[keys])
+    moved = frame["bytes"] + product.reindex(wanted).to_numpy()
+    n, k, m = (sizes[name] for name in ("n", "k", "m"))
+    counted: pd.Series = moved / (2 * n * k + 2 * m * (n + k))
+    return counted.where(unpacks).fillna(ratio)
 
 
 def _sector_share(study: Study) -> pd.Series | float:
