@@ -80,7 +80,7 @@ def test_a_run_leaves_times_levels_and_counters_each_of_its_run(tmp_path: Path, 
     assert waves.num_rows and "waves-mismatch" not in codes(capture)
     assert capture.manifest.gpus[0].arch == "gfx908" and len(capture.manifest.gpus) == 1
     assert any(text.startswith("pass ") and " of 5: profiling" in text for text in told), told
-    assert any("kept off its PATH" in text for text in said)
+    assert any("kept off" in text for text in said)
 
 
 def test_words_stay_whole_and_the_command_has_its_own_surroundings(tmp_path: Path, on_path: Path) -> None:
@@ -234,6 +234,7 @@ def test_a_server_is_refused_with_the_way_out(tmp_path: Path, on_path: Path) -> 
     ("chosen", "message"),
     [
         ({"kernels": "gptq.*"}, "a part of their name"),
+        ({"kernels": "a&b"}, "a part of their name"),
         ({"profiler": "rocprof-compute:SQ,$(x)"}, "neither a block nor a table"),
         ({"profiler": "rocprofv3:SQ"}, "no such profiler"),
         ({"counters": "standard", "gpu": "MI100"}, "takes no counters"),

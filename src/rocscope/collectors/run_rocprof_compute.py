@@ -45,8 +45,8 @@ IN_PROCESS: Final = "VLLM_ENABLE_V1_MULTIPROCESSING"
 NO_ROOF: Final = "no-roof"
 _BLOCK: Final = re.compile(r"[A-Za-z0-9_]{1,24}(\.\d{1,2}){0,2}")
 _PLAIN: Final = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
-_NOT_PLAIN: Final = re.compile(r"[\\^$.|?*+()\[\]{}\s,%]")
-_TABLE: Final = re.compile(r"(SQ_\w+|pmc_perf(_\w+)?|timestamps)\.csv")
+_NOT_PLAIN: Final = re.compile(r"[\\^$.|?*+()\[\]{}\s,%&'\"`]")
+_TABLE: Final = re.compile(r"(SQ_\w+|pmc_perf(_\w+)?|timestamps)\.csv|[\w.-]+\.db")
 _LOG_BYTES: Final = 16 << 20
 
 
@@ -117,12 +117,12 @@ class RocprofCompute(Base):
     def outputs(self, request: Request) -> list[Path]:
         """Return its workload folder, which may be a partial one."""
         folder = request.raw / FOLDER
-        return [folder] if any(_TABLE.fullmatch(path.name) for path in folder.rglob("*.csv")) else []
+        return [folder] if _tables(folder) else []
 
     def missing(self, request: Request, seen: Sequence[Seen]) -> list[str]:
         """Tell which runs left no table, and when no table has a kernel though a GPU was used."""
         folder = request.raw / FOLDER
-        tables = [path for path in folder.rglob("*.csv") if _TABLE.fullmatch(path.name)]
+        tables = _tables(folder)
         said = _last_error(folder)
         if not tables:
             return [f"{self.name} left no table{said}"]
@@ -183,13 +183,11 @@ def _surroundings(request: Request, raw: Path) -> tuple[dict[str, str], dict[Pat
     """Return what to set for rocprof-compute itself, the links to make for it, and what to tell."""
     environment, version = request.environment, _version(request.found.version)
     added: dict[str, str] = {}
-    notes: list[str] = []
+    given: list[str] = []
     links: dict[Path, Path] = {}
     if any(hidden.holding(OURS, environment)):
         added["PATH"], links = hidden.without(OURS, environment, raw / "path")
-        notes.append(
-            "rocprof-compute takes a program called rocscope for one of AMD's: this one is kept off its PATH"
-        )
+        given.append("a PATH that this program is kept off, as it takes one called rocscope for AMD's")
     if IN_PROCESS not in environment:
         added[IN_PROCESS] = "0"
     if not locales.is_utf8(environment):
@@ -198,7 +196,7 @@ def _surroundings(request: Request, raw: Path) -> tuple[dict[str, str], dict[Pat
         links |= (found := locales.stand_in(LOCALE, raw / "locale"))
         if found:
             added["LOCPATH"] = str(raw / "locale")
-            notes.append(f"the locale {LOCALE}, which it insists on, is missing: C.UTF-8 stands in for it")
+            given.append(f"C.UTF-8 for the locale {LOCALE}, which it insists on and which is missing")
         elif version:
             raise ProfilerMissing(
                 f"rocprof-compute {request.found.version} ends at once without the locale {LOCALE}",
@@ -206,8 +204,8 @@ def _surroundings(request: Request, raw: Path) -> tuple[dict[str, str], dict[Pat
             )
     if PROFILER not in environment and (chosen := _profiler(version, environment)):
         added[PROFILER] = chosen
-        notes.append(f"it is told to run {chosen} ({PROFILER} chooses another)")
-    return added, links, notes
+        given.append(f"{chosen} to run ({PROFILER} chooses another)")
+    return added, links, [f"rocprof-compute is given {'; '.join(given)}"] if given else []
 
 
 def _profiler(version: tuple[int, ...], environment: Mapping[str, str]) -> str:
@@ -249,6 +247,12 @@ def _log(path: Path) -> str:
             return stream.read(_LOG_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Return what holds kernels: tables, or the databases that newer versions may leave in their place."""
+    found = [path for path in folder.rglob("*") if _TABLE.fullmatch(path.name)]
+    return sorted(path for path in found if path.is_file() and path.stat().st_size)
 
 
 def _last_error(folder: Path) -> str:
