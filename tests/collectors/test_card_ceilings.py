@@ -22,7 +22,8 @@ def mi100s(root: Path) -> Path:
         node = root / f"class/kfd/kfd/topology/nodes/{number + 1}"
         node.mkdir(parents=True)
         (node / "properties").write_text(
-            f"simd_count 480\ngfx_target_version 90008\ndomain 0\nlocation_id {bus << 8}\nunique_id {number + 1}\n"
+            "simd_count 480\ngfx_target_version 90008\ndomain 0\n"
+            f"location_id {bus << 8}\nunique_id {number + 1}\n"
         )
         device = root / f"class/drm/card{number}/device"
         device.mkdir(parents=True)
