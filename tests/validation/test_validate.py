@@ -123,9 +123,7 @@ def test_wrong_options_are_usage_errors(
     assert code == 2 and said in message
 
 
-def test_options_need_validate_and_nothing_is_written_over(
-    bench: Any, run: Run, tmp_path: Path
-) -> None:
+def test_options_need_validate_and_nothing_is_written_over(bench: Any, run: Run, tmp_path: Path) -> None:
     assert run("doctor", "--profiler", "torch")[0] == 2
     (tmp_path / "kit").mkdir()
     (tmp_path / "kit" / "mine").touch()
