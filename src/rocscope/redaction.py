@@ -131,13 +131,15 @@ def _spans(table: pa.Table, words: Words) -> pa.Table:
 
 
 def _subject(text: str, words: Words) -> str:
-    """Keep ``process:PID`` and a known process name; replace other subjects."""
+    """Keep ``process:PID`` with a known process name and a device's address; replace other subjects."""
     if SUBJECTS.fullmatch(text):
         return text
     kind, _, rest = text.partition(":")
     pid, _, name = rest.partition(":")
     if kind == "process" and pid.isdecimal() and pid.isascii() and len(pid) <= 10:
         return f"process:{pid}:{words.kept(name, PROCESS_NAME, 'process')}"
+    if kind == "device" and PCI.fullmatch(rest):
+        return text
     return words.pseudonym(text, "subject")
 
 

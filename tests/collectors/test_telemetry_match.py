@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from rocscope import redaction
 from rocscope.capture import Gpu
 from rocscope.collectors.gpu_device import Device, Node, address
 from rocscope.collectors.telemetry_match import match
+from rocscope.redaction_words import Words
 
 BUSES = ("10", "20", "30", "40")
 CARDS = [Device(f"0000:{bus}:00.0", f"00000000000000{bus}", "MI100", "gfx908") for bus in BUSES]
@@ -125,3 +127,9 @@ def test_nvidia_counts_by_address_where_all_are_alike() -> None:
 )
 def test_addresses_as_recordings_tell_them(domain: object, location: object, expected: str) -> None:
     assert address(domain, location) == expected
+
+
+def test_an_address_is_shared_and_nothing_else_in_its_place() -> None:
+    words = Words()
+    assert redaction._subject("device:0000:c1:00.0", words) == "device:0000:c1:00.0"
+    assert "secret" not in redaction._subject("device:secret", words)

@@ -147,6 +147,7 @@ def COMMAND(
       rocscope profile --dry-run --gpu MI100 -- vllm serve MODEL
       rocscope profile --counters standard --load "./client --seed 0" -- vllm serve MODEL
       rocscope profile --counters FETCH_SIZE,SQ_WAVES --kernels gptq -- python decode.py
+      rocscope profile --telemetry-hz 10 --profiler none -- python decode.py
       rocscope profile --profiler rocprof-compute --kernels gptq -- python decode.py
     """
     _one_of(command, chosen)
