@@ -38,6 +38,13 @@ def test_tokens_and_rate_are_those_of_the_benchmark(recorded):
     assert found["requests_finished"] == bench["completed"]
 
 
+def test_a_window_beyond_the_scrapes_has_no_rate(recorded):
+    first, last = int(recorded.times[0]), int(recorded.times[-1])
+    assert of_window(recorded, first, last)["generation_tokens_per_s"] > 0
+    late = of_window(recorded, first, last + SECOND)
+    assert late["generation_tokens"] == 4608 and late["generation_tokens_per_s"] is late["span_s"] is None
+
+
 def test_the_rate_while_active_is_bounded_by_what_scrapes_can_tell(recorded):
     bench, found = serving_recorded.bench(), figures(recorded)
     active = found["active"]

@@ -298,10 +298,13 @@ def active(scrapes: Scrapes) -> Figures | None:
 def of_window(scrapes: Scrapes, first_ns: int, last_ns: int) -> Figures:
     """Return figures of a window in which all work of a load lies, such as a benchmark's own.
 
-    Totals are taken from the last scrape before it to the first after it, rates over the window itself.
+    Totals are taken from the last scrape before it to the first after it, rates over the window itself;
+    rates are ``None`` where scrapes do not reach over all of it.
     """
-    found = figures(scrapes.around(first_ns, last_ns))
-    span = (last_ns - first_ns) * 1e-9
+    scrapes = scrapes.around(first_ns, last_ns)
+    found = figures(scrapes)
+    covered = len(scrapes.times) and scrapes.times[0] <= first_ns and scrapes.times[-1] >= last_ns
+    span = (last_ns - first_ns) * 1e-9 if covered else None
     for name in ("prompt_tokens", "generation_tokens"):
         found[f"{name}_per_s"] = _ratio(found[name], span)
     found["requests_per_s"] = _ratio(found["requests_finished"], span)
