@@ -162,3 +162,27 @@ def test_a_program_that_fails_without_a_profiler_ends_it(bench: Any, run: Run, t
     failed = [each for each in told["verdicts"] if each["status"] == "fail"]
     assert "kernels.0.launches" in failed[0]["detail"]
     assert {each["trial"] for each in failed} == {"no profiler"} and told["counts"]["pass"] == 0
+
+
+def test_rocprof_compute_is_judged_by_its_workload(bench: Any, run: Run, tmp_path: Path) -> None:
+    words = ("doctor", "--python", bench.python, "--profiler", "rocprof-compute", "--json")
+    code, printed, _ = run(*words, "--validate", tmp_path / "kit")
+    told = json.loads(printed)
+    assert code == 0, [each for each in told["verdicts"] if each["status"] == "fail"]
+    passed = {(each["check"], each["kernel"]) for each in told["verdicts"] if each["status"] == "pass"}
+    assert passed >= {("waves", "copy"), ("read-bytes", "copy"), ("time", "copy"), ("launches", "w4a16")}
+
+
+def test_checks_that_break_cost_no_other_verdict(
+    bench: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rocscope.validation import checks_launches
+
+    def broken(seen: object) -> list[object]:
+        raise ZeroDivisionError("a strange recording")
+
+    monkeypatch.setattr(checks_launches, "launches", broken)
+    words = ("doctor", "--python", bench.python, "--profiler", "rocprofv3", "--counters", "none", "--json")
+    code, printed, _ = run(*words, "--validate", tmp_path / "kit")
+    (failed,) = [each for each in json.loads(printed)["verdicts"] if each["status"] == "fail"]
+    assert code == 18 and failed["check"] == "checks" and "strange" in failed["detail"]

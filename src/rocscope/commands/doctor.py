@@ -106,7 +106,7 @@ def COMMAND(
         raise UsageError("--profiler, --counters and --dry-run are for --validate", "add --validate OUT")
     if validate and (measure or len(devices) > 1):
         raise UsageError("--validate takes one GPU, and no --measure beside it", "run one after the other")
-    if not (measure or validate) and (devices or store):
+    if not measure and (store or (devices and not validate)):
         raise UsageError("--device and --store are for --measure", "add --measure")
     machine = Machine(root=root.resolve(), python=python, out=out)
     with _shared.progress(enabled=not as_json) as step:

@@ -133,7 +133,9 @@ class _Bench:
             return
         outcome.truth = next(iter(truths.values()))
         outcome.captures[folder.name] = recorded.capture
-        outcome.verdicts += examine.plain(recorded.capture, outcome.truth)
+        outcome.verdicts += _judged(
+            PLAIN, lambda truth: examine.plain(recorded.capture, truth), outcome.truth
+        )
 
     def trial(self, which: Trial, tell: Say) -> None:
         """Run the known kernels under a profiler, and judge what it read."""
@@ -145,7 +147,11 @@ class _Bench:
             truths = self._collect(folder, which.name)
             outcome.captures[which.folder] = recorded.capture
             assert outcome.truth is not None  # noqa: S101  # seen to by the caller
-            outcome.verdicts += examine.trial(which, recorded.capture, truths, outcome.truth)
+            outcome.verdicts += _judged(
+                which.name,
+                lambda truth: examine.trial(which, recorded.capture, truths, truth),
+                outcome.truth,
+            )
             if recorded.interrupted:
                 outcome.verdicts = _cut(outcome.verdicts, which.name)
         except RocscopeError as error:
@@ -181,6 +187,15 @@ class _Bench:
             return {}
         self.outcome.truths[folder.name] = list(truths.values())
         return truths
+
+
+def _judged(trial: str, examined: Callable[[Truth], list[Verdict]], truth: Truth) -> list[Verdict]:
+    """Return the verdicts; a check that cannot cope with what was read must not cost what else was."""
+    try:
+        return examined(truth)
+    except Exception as error:  # noqa: BLE001  # whatever a strange recording makes a check do is told
+        why = "the checks themselves failed on what was read"
+        return [judge(False, "checks", trial, why=why, detail=f"{type(error).__name__}: {error}"[:300])]
 
 
 def _cut(verdicts: list[Verdict], trial: str) -> list[Verdict]:
