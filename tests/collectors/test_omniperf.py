@@ -303,6 +303,13 @@ def test_pauses_that_the_tool_makes_are_no_target(captures: Path) -> None:
         assert "hold each kernel back" in said.missing
 
 
+def test_flops_that_instructions_tell_are_said_to_be_counted(captures: Path) -> None:
+    analysis = pipeline.analyze(capture_of(captures / "omniperf/openmp_collapse_MI300A"))
+    assert all(each.flops_per_dispatch.basis == "measured" for each in analysis.kernels)
+    said = [text for each in analysis.kernels for text in each.evidence if "FLOP a dispatch" in text]
+    assert len(said) == 3 and all("instruction counters, at most this" in text for text in said)
+
+
 def test_every_file_of_a_folder_is_known_and_none_left_out(captures: Path) -> None:
     for name in FOLDERS:
         found = capture_of(captures / "omniperf" / name).manifest

@@ -32,7 +32,7 @@ def measured_first(frame: pd.DataFrame) -> None:
     source = np.where(write.notna(), "device memory, read and written", "device memory, reads alone")
     _put(frame, "bytes", total, counted, source)
     given = frame["flops_measured"]
-    _put(frame, "flops", given, given.notna(), np.array(["given with the measurement"] * len(frame)))
+    _put(frame, "flops", given, given.notna(), _flops_source(frame))
     unit = frame["flops_unit"].astype(object)
     unit = unit.mask(given.notna() & frame["given_flops_unit"].notna(), frame["given_flops_unit"])
     nameless = given.notna() & unit.isin(_NO_UNIT)
@@ -40,6 +40,13 @@ def measured_first(frame: pd.DataFrame) -> None:
     unit = unit.mask(nameless & matrix, "matrix_fp16")
     frame["flops_unit"] = unit.mask(nameless & ~matrix, "vector_fp32").astype(object)
     frame["unit_told"] = (~nameless).to_numpy(bool)
+
+
+def _flops_source(frame: pd.DataFrame) -> NDArray[Any]:
+    """Say of each row whether FLOPs were counted as instructions or given, as in a table."""
+    told = frame["measures_source"] if "measures_source" in frame else [{}] * len(frame)
+    counted = ["SQ_INSTS" in each.get("flops_measured", "") for each in told]
+    return np.where(counted, "instruction counters, at most this", "given with the measurement")
 
 
 def doubt_unit(frame: pd.DataFrame) -> None:
