@@ -6,10 +6,9 @@ import base64
 import hashlib
 import re
 from functools import cache
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Final
 
-from rocscope import __version__
 from rocscope.findings import Analysis, KernelFinding, Target
 from rocscope.reports import charts, figures, palette, phases, power, serving, step_table, summary
 from rocscope.reports.text import shorten
@@ -48,7 +47,7 @@ class _Html:
                 power=power,
                 figures=figures,
                 colour=palette.colour,
-                version=__version__,
+                version=metadata.version("rocscope"),
                 families=_families(analysis),
                 targets=[_target(t, _widest(analysis)) for t in analysis.targets],
                 kernels=[_kernel(k, i) for i, k in enumerate(_by_time(analysis)[:MAX_KERNELS])],
