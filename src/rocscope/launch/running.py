@@ -22,6 +22,7 @@ from rocscope.launch.tree import Tree
 POLL_S: Final = 0.2
 TORCH_VARIABLE: Final = "VLLM_TORCH_PROFILER_DIR"
 CAP_SYS_PTRACE: Final = 19
+LOCAL: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -131,7 +132,7 @@ def find(text: str) -> Running:
     address = Address(host=parts.hostname, port=port, tls=parts.scheme == "https")
     if not address.listening():
         raise TargetError(f"nothing listens at {address}", "is the server up, and the port right?")
-    pid = _listener(port) if parts.hostname in ("127.0.0.1", "localhost", "::1", "0.0.0.0") else None  # noqa: S104
+    pid = _listener(port) if parts.hostname in LOCAL else None
     if pid is None:
         return Running(address)
     found = _by_pid(pid)
