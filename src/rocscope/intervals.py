@@ -128,3 +128,16 @@ def inside(time: Ints, start: Ints, end: Ints) -> Ints:
         return np.full(len(time), -1, np.int64)
     found = np.searchsorted(start, time, side="right").astype(np.int64) - 1
     return np.where((found >= 0) & (time < end[np.maximum(found, 0)]), found, -1)
+
+
+def overlap(first: Ints, last: Ints, start: Ints, end: Ints) -> NDArray[np.float64]:
+    """Return how much of the intervals ``start`` to ``end``, sorted and disjoint, lies in each span, ns."""
+    if not len(start):
+        return np.zeros(len(first))
+    moments = np.column_stack((start, end)).ravel()
+    lengths = np.cumsum(end - start)
+    gone = np.column_stack((lengths - (end - start), lengths)).ravel()
+    base = moments[0]  # differences alone are exact as floats
+    until, since = (np.interp(each - base, moments - base, gone) for each in (last, first))
+    found: NDArray[np.float64] = until - since
+    return found

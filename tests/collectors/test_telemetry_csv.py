@@ -151,8 +151,8 @@ def test_any_text_gives_samples_or_a_clear_error(tmp_path_factory, text):
 @pytest.mark.parametrize(
     ("which", "c1", "c16"),
     [
-        ("fp16", (428.9, 168.86, 2.54), (526.0, 1977.3, 0.266)),
-        ("gptq8", (350.0, 199.13, 1.758), (479.7, 1044.6, 0.459)),
+        ("fp16", (464.9, 168.86, 2.753), (531.6, 1977.3, 0.2689)),
+        ("gptq8", (367.7, 199.13, 1.847), (487.6, 1044.6, 0.4668)),
     ],
 )
 def test_joules_a_token_of_recorded_runs(captures, which, c1, c16):
@@ -179,6 +179,6 @@ def test_joules_a_token_of_recorded_runs(captures, which, c1, c16):
     entry = telemetry["gpus"][0]
     assert telemetry["not_set_against_kernels"] is None
     assert entry["clock_hz"]["mean"] == 1.98e9 and entry["slowdown_by_clock"] is None
-    # the part under the profiler lies within the phase that the file marks so, where power is that of work
-    assert entry["power_w"]["at_work"] > 1.5 * phases["profiled"]
-    assert sum(each["energy_j"] for each in entry["families"]) == pytest.approx(entry["energy_j"]["value"])
+    # the part under the profiler is shorter than what the sensor averages over: no energy, and it says why
+    assert entry["energy_j"]["value"] is None and "is shorter than 2 s" in entry["energy_j"]["source"]
+    assert entry["power_w"]["at_work"] is None and entry["families"] == []

@@ -22,12 +22,16 @@ from rocscope.thresholds import thresholds
 LEAST_SAMPLES: Final = 5  # in a window: fewer say nothing of it
 MOST_MISSING: Final = 3.0  # periods without a reading that are still bridged by a straight line
 LEAST_COVERED_FRAC: Final = 0.8  # of a window, for the rest to be taken as alike
+SETTLING_NS: Final = 1_000_000_000
+"""Power sensors average, the recorded H200's over a second: so long a reading holds what was before."""
+LEAST_BY_POWER_S: Final = 2.0  # shorter windows are mostly what was before, by power readings
 UNRELATED: Final = frozenset({"clocks-unrelated", "clock-unknown", "telemetry-unaligned"})
 """Notices that say that the times of samples cannot be set against those of kernels."""
 
 _SUBJECT: Final = re.compile(r"gpu:(\d{1,4})")
 _PHASE: Final = "phase:"
 _DEVICE: Final = "device:"
+_COUNTER: Final = "energy counter"
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -180,6 +184,11 @@ class Meter:
     known: NDArray[np.bool_]  # of each segment
     period_s: float
 
+    @property
+    def counts(self) -> bool:
+        """Whether an energy counter told it, which knows where power readings average."""
+        return self.basis_of == _COUNTER
+
     @classmethod
     def of_power(cls, power: Series) -> Meter:
         """Integrate power by trapezoid. There must be two readings."""
@@ -205,7 +214,7 @@ class Meter:
         power = used / np.diff(nodes)
         period = energy.period_ns * 1e-9
         everywhere = np.ones(len(used), bool)
-        return cls("energy counter", int(energy.times[0]), nodes, power, power, everywhere, period)
+        return cls(_COUNTER, int(energy.times[0]), nodes, power, power, everywhere, period)
 
     def between(self, first_ns: Ints, last_ns: Ints) -> tuple[Floats, Floats]:
         """Return J used from each of ``first_ns`` to each of ``last_ns``, and s of that which are known."""

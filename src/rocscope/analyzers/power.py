@@ -17,6 +17,8 @@ from rocscope.wording import duration, percent
 _DISAGREE_FRAC: Final = 0.2  # between energy counter and power: then neither is told (AMD's own advice)
 _JUDGED_S: Final = 5.0  # power sensors average over about a second: shorter windows are not held to that
 _AT_CAP_FRAC: Final = 0.97  # of the cap: there the firmware holds the power
+_SETTLED: Final = " without the first second, in which the sensor still averages what was before"
+_WORKED_FRAC: Final = 0.9  # of the second before a reading, for it to be one of work; a tenth: of idling
 _SHARED: Final = (
     "the energy of the window shared out by kernel time, idle time included: sensors cannot see single "
     "kernels, so a family that draws more than the mean is given too little"
@@ -61,6 +63,7 @@ class Energy:
 
     joules: float  # of the covered seconds
     covered_s: float
+    measured_s: float  # of which they are: the window, by power readings without its first second
     window_s: float
     meter: Meter
 
@@ -71,16 +74,16 @@ class Energy:
 
     def told(self) -> dict[str, Any]:
         """Return the energy of the whole window, with its basis."""
-        rest = self.window_s - self.covered_s
+        rest = self.measured_s - self.covered_s
         filled = (
             f"; {duration(rest * 1e9)} of the window have no reading and are taken at the same mean"
-            if rest > 0.005 * self.window_s
+            if rest > 0.005 * self.measured_s
             else ""
         )
         return {
             "value": self.mean_w * self.window_s,
             "basis": "measured",
-            "source": f"{self.meter.basis_of}{filled}",
+            "source": f"{self.meter.basis_of}{_SETTLED if self.measured_s < self.window_s else ''}{filled}",
             "mean_power_w": self.mean_w,
             "window_s": self.window_s,
             "covered_s": self.covered_s,
@@ -92,10 +95,18 @@ def energy_over(samples: GpuSamples, first_ns: int, last_ns: int) -> Energy | st
     counter, power = (_enough(samples.get(name), first_ns, last_ns) for name in ("energy_j", "power_w"))
     if counter is None and power is None:
         return _few(samples, first_ns, last_ns)
-    by_power = _measure(Meter.of_power(power), first_ns, last_ns) if power else None
+    long = last_ns - first_ns >= gpu_samples.LEAST_BY_POWER_S * 1e9
+    settled = first_ns + gpu_samples.SETTLING_NS
+    by_power = _measure(Meter.of_power(power), first_ns, last_ns, settled) if power and long else None
     meter = Meter.of_counter(counter) if counter else None
     by_counter = _measure(meter, first_ns, last_ns) if meter else None
     found = by_counter or by_power
+    if found is None and not long:
+        return (
+            f"the window of {duration(last_ns - first_ns)} is shorter than "
+            f"{gpu_samples.LEAST_BY_POWER_S:g} s: power sensors average over about a second, and there is no "
+            "energy counter"
+        )
     if found is None:
         return f"less than {percent(gpu_samples.LEAST_COVERED_FRAC)} of the window lie between its readings"
     if by_counter and by_power and found.window_s >= _JUDGED_S:
@@ -109,12 +120,15 @@ def energy_over(samples: GpuSamples, first_ns: int, last_ns: int) -> Energy | st
     return found
 
 
-def _measure(meter: Meter, first_ns: int, last_ns: int) -> Energy | None:
-    joules, seconds = meter.between(np.array([first_ns]), np.array([last_ns]))
-    window_s = (last_ns - first_ns) * 1e-9
-    if window_s <= 0 or seconds[0] < gpu_samples.LEAST_COVERED_FRAC * window_s:
+def _measure(meter: Meter, first_ns: int, last_ns: int, since_ns: int | None = None) -> Energy | None:
+    """Measure from ``since_ns``, by default the beginning, for the window from ``first_ns`` on."""
+    since = first_ns if since_ns is None else since_ns
+    joules, seconds = meter.between(np.array([since]), np.array([last_ns]))
+    measured_s = (last_ns - since) * 1e-9
+    if measured_s <= 0 or seconds[0] < gpu_samples.LEAST_COVERED_FRAC * measured_s:
         return None
-    return Energy(float(joules[0]), float(seconds[0]), window_s, meter)
+    window_s = (last_ns - first_ns) * 1e-9
+    return Energy(float(joules[0]), float(seconds[0]), measured_s, window_s, meter)
 
 
 def _enough(series: Series | None, first_ns: int, last_ns: int) -> Series | None:
@@ -172,8 +186,8 @@ def _power(
     limit = float(np.median(cap.values)) if cap else None
     if inside is None or len(inside.times) < LEAST_SAMPLES:
         return {**told, "power_w": None, "power_cap_w": limit, "power_cap_frac": None, "at_cap_frac": None}
-    working = intervals.inside(inside.times, *work) >= 0 if work else np.zeros(len(inside.times), bool)
-    at_work, idle = inside.values[working], inside.values[~working] if work else inside.values[:0]
+    share = _worked(inside.times, first, work)
+    at_work, idle = inside.values[share >= _WORKED_FRAC], inside.values[share <= 1 - _WORKED_FRAC]
     mean = _mean(at_work)
     told["power_w"] = {
         "mean": float(inside.values.mean()),
@@ -181,12 +195,23 @@ def _power(
         "idle": _mean(idle),
         "most": float(inside.values.max()),
         "basis": "measured",
-        "source": "readings of the power sensor, which averages; at work and idle: whether kernels ran then",
+        "source": "readings of the power sensor; at work and idle: whether kernels ran in the second before",
     }
     told["power_cap_w"] = limit
     told["power_cap_frac"] = mean / limit if mean is not None and limit else None
     near = float((at_work >= _AT_CAP_FRAC * limit).mean()) if mean is not None and limit else None
     return {**told, "at_cap_frac": near}
+
+
+def _worked(
+    times: NDArray[np.int64], first_ns: int, work: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+) -> NDArray[np.float64]:
+    """Return for which share of the second before each reading the GPU worked; NaN where not recorded."""
+    if work is None:
+        return np.full(len(times), np.nan)
+    since = times - gpu_samples.SETTLING_NS
+    share = intervals.overlap(since, times, *work) / gpu_samples.SETTLING_NS
+    return np.where(since >= first_ns, share, np.nan)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -43,7 +43,7 @@ def _cpu(study: Study, gpu: int, starts: Ints, ends: Ints) -> list[str]:
     if cpu is None or len(cpu.times) < 2:
         return []
     first, last = cpu.times[:-1], cpu.times[1:]
-    paused = _overlap(first, last, starts, ends)
+    paused = intervals.overlap(first, last, starts, ends)
     good = paused >= _MOSTLY * (last - first)
     lost = float((ends - starts).sum())
     if good.sum() < _LEAST_READINGS or paused[good].sum() < _LEAST_TIME_FRAC * lost:
@@ -64,18 +64,6 @@ def _cpu(study: Study, gpu: int, starts: Ints, ends: Ints) -> list[str]:
     ]
 
 
-def _overlap(first: Ints, last: Ints, starts: Ints, ends: Ints) -> NDArray[np.float64]:
-    """Return how much of the sorted, disjoint intervals ``starts`` to ``ends`` lies in each span, ns."""
-    moments = np.column_stack((starts, ends)).ravel()
-    lengths = np.cumsum(ends - starts)
-    gone = np.column_stack((lengths - (ends - starts), lengths)).ravel()
-    base = moments[0]
-    by = (np.interp(each - base, moments - base, gone) for each in (last, first))
-    until, since = by
-    found: NDArray[np.float64] = until - since
-    return found
-
-
 def _calls(study: Study, gpu: int, starts: Ints, ends: Ints) -> list[str]:
     """Say how much of the pauses the launching thread spent within calls of the GPU's API, and which."""
     spans = study.capture.spans
@@ -93,8 +81,8 @@ def _calls(study: Study, gpu: int, starts: Ints, ends: Ints) -> list[str]:
         return []
     merged = intervals.clusters(first, last)
     lost = float((ends - starts).sum())
-    within = float(_overlap(merged.starts, merged.ends, starts, ends).sum())
-    named = _by_name(mine["name"], _overlap(first, last, starts, ends), lost)
+    within = float(intervals.overlap(merged.starts, merged.ends, starts, ends).sum())
+    named = _by_name(mine["name"], intervals.overlap(first, last, starts, ends), lost)
     between = max(0.0, 1 - within / lost)
     waits = sum(share for name, share in named if _WAITING.search(name))
     what = (

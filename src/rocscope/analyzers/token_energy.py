@@ -69,6 +69,13 @@ def _row(
 
 
 def _between(meter: Meter, first: Ints, last: Ints) -> tuple[float, float] | None:
+    """Return J and s from each of ``first`` to ``last``; ``None`` where too short for power readings."""
+    if not meter.counts and float((last - first).sum()) * 1e-9 < gpu_samples.LEAST_BY_POWER_S:
+        return None
+    return energy_between(meter, first, last)
+
+
+def energy_between(meter: Meter, first: Ints, last: Ints) -> tuple[float, float] | None:
     """Return J and s from each of ``first`` to ``last``; ``None`` where too much of it is not known."""
     joules, seconds = meter.between(first, last)
     whole = float((last - first).sum()) * 1e-9
@@ -172,14 +179,14 @@ def _phase(
 
 def _marked(study: Study, telemetry: Telemetry, name: str, span: tuple[int, int]) -> dict[str, Any]:
     """Return a phase that the samples' file marks: power of each GPU, and joules a token of its load."""
-    ends = np.array([span[0]]), np.array([span[1]])
+    since = span[0] + gpu_samples.SETTLING_NS
     gpus: list[dict[str, Any]] = []
     for gpu, samples in telemetry.gpus.items():
         power = samples.get("power_w")
-        inside = power.between(*span) if power else None
+        inside = power.between(since, span[1]) if power else None
         used = None
         if power is not None and inside is not None and len(inside.times) >= LEAST_SAMPLES:
-            used = _between(Meter.of_power(power), *ends)
+            used = energy_between(Meter.of_power(power), np.array([since]), np.array([span[1]]))
         told = {"gpu": gpu, "samples": len(inside.times) if inside else 0}
         gpus.append(
             {**told, "energy_j": used[0] if used else None, "power_w": used[0] / used[1] if used else None}
@@ -192,7 +199,8 @@ def _marked(study: Study, telemetry: Telemetry, name: str, span: tuple[int, int]
         "seconds": seconds,
         "gpus": gpus,
         "basis": "measured",
-        "source": "power, integrated by trapezoid from the first to the last reading that the file marks so",
+        "source": "power, integrated by trapezoid over the readings that the file marks so, without the "
+        "first second, in which the sensor still averages what was before",
         "per_token": _of_level(study, name, seconds, whole) if whole is not None else None,
     }
 
