@@ -135,7 +135,7 @@ class Manifest(BaseModel):
     model: dict[str, object] | None = None  # the served model's config.json, where found
     model_tp: int | None = None  # tensor-parallel size, where known
     world_size: int | None = None  # ranks that ran together, where recorded; tensor-parallel or other
-    # what the load measured: {"kind", "profiled", "unprofiled"}, each as rocscope.traffic.result reads it, or null
+    # what the load measured: {"kind", "profiled", "unprofiled"}, each as traffic/result.py reads it, or null
     load: dict[str, Any] | None = None
     # measured on the cards of this recording, where it was made; None: nobody looked
     ceilings: list[RecordedCeilings] | None = None

@@ -21,7 +21,14 @@ def install(root: Path) -> Path:
     subprocess.run([*gcc, str(HERE / "standin_tool.c"), "-ldl", "-lm"], check=True)
     shutil.copy(libraries[0], libraries[1])
     (root / "bin").mkdir()
-    names = ("rocprof", "rocprofv2", "rocprofv3", "rocprof-compute", "standin_table.py", "standin_counters.py")
+    names = (
+        "rocprof",
+        "rocprofv2",
+        "rocprofv3",
+        "rocprof-compute",
+        "standin_table.py",
+        "standin_counters.py",
+    )
     for name in names:
         shutil.copy(HERE / name, root / "bin" / name)
     return root / "bin"

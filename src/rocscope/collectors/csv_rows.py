@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from pyarrow import csv as pacsv
 
 BLOCK_BYTES: Final = 1 << 20
-_INTEGER: Final = (
-    r"^\s*-?([0-9]{1,18}|[1-8][0-9]{18})\s*$"  # 64 bits: Unix time in ns has 19
-)
+_INTEGER: Final = r"^\s*-?([0-9]{1,18}|[1-8][0-9]{18})\s*$"  # 64 bits: Unix time in ns has 19
 _NUMBER: Final = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
 _NULLS: Final = ["", "NA", "N/A", "NULL", "null"]
 
