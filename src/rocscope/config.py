@@ -26,6 +26,8 @@ class AnalyzeOptions(_Options):
     gpu: str | None = None  # name in the GPU table; overrides what the recording says
     model: Path | None = None  # the served model's config.json, or its folder
     tp: int | None = Field(default=None, ge=1)  # tensor-parallel size; else from the recording
+    # mean tokens in the KV cache of a running request, for decode attention whose context nothing tells
+    context: int | None = Field(default=None, ge=1, le=1 << 31)
     # time per output token, measured without the profiler: held against the kernel time of a step
     tpot_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ceilings: str = "auto"  # measured ones: those of the capture or this machine; "none"; or a file of them
@@ -61,6 +63,7 @@ class ProfileOptions(_Options):
     gpu: str | None = None  # name in the GPU table
     model: Path | None = None  # config.json of the served model, or its folder
     tp: int | None = Field(default=None, ge=1)
+    context: int | None = Field(default=None, ge=1, le=1 << 31)  # as of AnalyzeOptions
     every_report: bool = True  # False: without device data, only those that need no charts
     output_to_stderr: bool = False  # the command's stdout goes to our stderr, where ours carries JSON
 

@@ -70,7 +70,7 @@ def profile(
     from rocscope.collectors import live_attach, live_passes
 
     options = _checked(ProfileOptions, options, chosen)
-    wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp)
+    wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp, context=options.context)
     _check_before(wanted)
     if options.attach is not None:
         recorded = live_attach.record(options, progress=progress, say=say)
@@ -186,7 +186,7 @@ def analyze_capture(
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
     from rocscope import ceilings_choice, metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
-    from rocscope.models import apply, sequence
+    from rocscope.models import apply, given_context, sequence
 
     say = progress or (lambda _: None)
     options = options or AnalyzeOptions()
@@ -205,7 +205,8 @@ def analyze_capture(
         unused = Warned(code="model-mismatch", message=f"{text}; its shapes are not used")
     elif served and (placed := sequence.place(metrics.timing(capture).rows, names, served)):
         kernels = metrics.group(capture, names, placed)
-    kernels = apply.apply(step_context.add(kernels, capture, placed), specs, served)
+    kernels = given_context.fill(step_context.add(kernels, capture, placed), options.context)
+    kernels = apply.apply(kernels, specs, served)
 
     say("analysing")
     study = Study(capture, options, kernels, specs, served=served, placed=placed)

@@ -78,3 +78,19 @@ def test_both_shares_are_stated_where_sizes_are_not_recorded(
     assert strict is not None and limit is not None
     print(f"{name}: {strict:.1%} by bytes and FLOPs, {limit:.1%} by a limit of FLOPs a byte")
     assert strict >= least and strict + limit == pytest.approx(covered.labelled_time_frac)
+
+
+@pytest.mark.captures
+@pytest.mark.parametrize(
+    ("name", "config", "least"),
+    [("strided_graph", "w4", 0.95), ("fp16_graph", "fp16", 0.93), ("strided_eager", "w4", 0.99)],
+)
+def test_a_given_context_sizes_the_attention_of_the_decoder(
+    captures: Path, name: str, config: str, least: float
+) -> None:
+    folder = captures / "h200"
+    found = pipeline.analyze(
+        folder / f"kineto_{name}.json.gz", model=folder / f"{config}_config.json", context=2048
+    )
+    strict = found.integrity.bound_with_bytes_time_frac
+    assert strict is not None and strict >= least

@@ -49,6 +49,17 @@ def token_option(command: Decorated) -> Decorated:
     )(command)
 
 
+def context_option(command: Decorated) -> Decorated:
+    """Add ``--context``, for commands that size attention."""
+    return click.option(
+        "--context",
+        type=click.IntRange(min=1, max=1 << 31),
+        metavar="N",
+        help="Mean tokens in the KV cache of a running request: sizes decode attention whose context no step "
+        "annotation tells.",
+    )(command)
+
+
 def _ceilings(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
@@ -94,10 +105,11 @@ def analyze_options(
     gpu: str | None = None,
     model: Path | None = None,
     tp: int | None = None,
+    context: int | None = None,
     tpot_ms: float | None = None,
     ceilings: str = "auto",
 ) -> AnalyzeOptions:
-    """Check what :func:`selection_options`, :func:`token_option` and :func:`ceilings_option` give.
+    """Check what :func:`selection_options` and the functions beside it give.
 
     Raises ``UsageError`` that names the option.
     """
@@ -114,6 +126,7 @@ def analyze_options(
         gpu=gpu,
         model=model,
         tp=tp,
+        context=context,
         tpot_s=None if tpot_ms is None else tpot_ms * 1e-3,
         ceilings=ceilings,
     )

@@ -21,6 +21,7 @@ DAMAGE: Final = ("truncated-file", "malformed-json", "malformed-rows")  # notice
     help="Instead of a recording: a table of kernels measured elsewhere, one row a kernel and launch shape.",
 )
 @_shared.selection_options
+@_shared.context_option
 @_shared.token_option
 @_shared.ceilings_option
 @_shared.output_options
@@ -43,6 +44,7 @@ def COMMAND(
     Examples:
       rocscope analyze results.csv
       rocscope analyze rocprof-out/ --gpu MI100 --model /models/qwen3-8b-gptq/config.json
+      rocscope analyze graph.json.gz --model config.json --context 2048
       rocscope analyze trace_rank*.json.gz --steps 10:20 --out report/
       rocscope analyze capture/ --json | jq .targets[0]
       rocscope analyze trace.json.gz --ceilings none

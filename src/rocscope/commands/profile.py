@@ -110,6 +110,7 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
 @click.option(
     "--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where it is not in the command."
 )
+@_shared.context_option
 @click.option(
     "--attach",
     metavar="PID|URL",
