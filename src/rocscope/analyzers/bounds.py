@@ -44,7 +44,8 @@ def measured_first(frame: pd.DataFrame) -> None:
 
 def _flops_source(frame: pd.DataFrame) -> NDArray[Any]:
     """Say of each row whether FLOPs were counted as instructions or given, as in a table."""
-    told = frame["measures_source"] if "measures_source" in frame else [{}] * len(frame)
+    known = "measures_source" in frame
+    told: list[dict[str, str]] = frame["measures_source"].tolist() if known else [{}] * len(frame)
     counted = ["SQ_INSTS" in each.get("flops_measured", "") for each in told]
     return np.where(counted, "instruction counters, at most this", "given with the measurement")
 
