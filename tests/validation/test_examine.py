@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterable
 from typing import Any
 
@@ -123,6 +124,26 @@ def test_the_recording_of_a_real_gpu_passes(examples: Any) -> None:
     rates = {each.kernel: each.seen for each in verdicts if each.check in ("bandwidth", "flop-rate")}
     assert rates["copy"] == "4224.1 GB/s (88 %)" and rates["fma"] == "61.5 TFLOP/s (92 %)"
     assert sum(each.status == "pass" for each in verdicts) == 58
+
+
+def test_what_an_archive_holds_is_judged_again_as_it_was(examples: Any, tmp_path: Any) -> None:
+    """The archive that a whole run on an H200 wrote, with its sensors."""
+    with tarfile.open(examples / "h200_known_kernels" / "rocscope-validation.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    sent = tmp_path / "rocscope-validation"
+    plain, own = (
+        parse(json.dumps(json.loads((sent / "truth" / f"{name}.json").read_text())[0]), name)
+        for name in ("no-profiler", "torch")
+    )
+    verdicts = examine.plain(Capture.load(sent / "captures" / "no-profiler"), plain)
+    recorded = Capture.load(sent / "captures" / "torch")
+    verdicts += examine.trial(Trial("torch", "torch", "none", 1), recorded, {own.pid: own}, plain)
+    then = [
+        Verdict.model_validate(each) for each in json.loads((sent / "verdicts.json").read_text())["verdicts"]
+    ]
+    assert verdicts == [each for each in then if each.check != "profiler"]
+    (energy,) = [each for each in verdicts if each.check == "energy"]
+    assert energy.status == "pass" and energy.seen == "2753.5 J"
 
 
 def test_wrong_results_and_unsteady_events_fail(bench: Any) -> None:
