@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +15,7 @@ from rocscope import pipeline
 from rocscope.capture import Capture, Manifest
 from rocscope.validation import examine
 from rocscope.validation.trials import Trial
-from rocscope.validation.truth import parse
+from rocscope.validation.truth import PROGRAM, parse
 from rocscope.validation.verdict import Verdict
 
 
@@ -154,3 +155,15 @@ def test_wrong_results_and_unsteady_events_fail(bench: Any) -> None:
     plain = parse(json.dumps(bench.told), "x")
     found = failed(examine.plain(Capture(Manifest()), plain))
     assert found == {("result", "w4a16"), ("result", "matrix"), ("events-steady", "rmsnorm")}
+
+
+def test_the_program_compiles_and_its_recording_has_all_its_cases(examples: Any) -> None:
+    for name in ("known_kernels", "known_cases", "known_triton"):
+        source = PROGRAM.with_name(f"{name}.py").read_text()
+        compile(source, name, "exec")
+    cases = PROGRAM.with_name("known_cases.py").read_text()
+    plain = parse((examples / "h200_known_kernels" / "plain.json").read_text(), "plain.json")
+    listed = set(re.findall(r'^ {4}"(\w+)": ', cases, re.M)) | set(
+        re.findall(r'"(library_\w+)": library', cases)
+    )
+    assert {each.case for each in plain.kernels} == listed

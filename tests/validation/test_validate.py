@@ -60,6 +60,7 @@ def test_one_command_runs_all_profilers_and_packs_what_they_read(
             assert secret.encode() not in content, (name, secret)
     sent = json.loads(files["rocscope-validation/verdicts.json"])
     assert sent["counts"] == told["counts"] and sent["device"]["name"] == "MI100"
+    assert sent["software"]["runtime"] == "6.3.42134"  # without the builder's own word behind it
     assert sent["software"]["torch"] == "2.7.1+rocm6.3" and sent["profilers"]["rocprofv3"] == "1.0.0"
     assert files["rocscope-validation/verdicts.txt"].count(b"\n") == sum(sent["counts"].values())
     with tarfile.open(out / "rocscope-validation.tar.gz") as tar:

@@ -146,7 +146,8 @@ def occupancy(seen: Seen) -> Iterator[Verdict]:
         "occupancy",
         seen.trial,
         expected="at most 1",
-        seen="; ".join(seen.beyond[:3]) or f"{shares[most]:.3f} ({most})",
+        seen=f"{len(seen.beyond)} shares above 1.05" if seen.beyond else f"{shares[most]:.3f} ({most})",
+        detail="; ".join(seen.beyond[:3]),
     )
 
 

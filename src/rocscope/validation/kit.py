@@ -7,6 +7,7 @@ text only what is of our own wording, or on a list of what is harmless, is kept.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from rocscope.validation.verdict import Verdict, count
 ARCHIVE: Final = "rocscope-validation.tar.gz"
 FOLDER: Final = "rocscope-validation"
 _REMOVED: Final = "removed before sending"
+_NUMBER: Final = re.compile(r"\d{1,7}(\.\d{1,6}){0,3}", re.ASCII)
 _EXCEPTION: Final = 60  # characters of the name of an exception
 _README: Final = """\
 What rocscope read of known kernels on one machine, and what must be true of them.
@@ -65,7 +67,7 @@ def write(
         _json(folder / "doctor.json", [_finding(each) for each in findings])
         for name, truths in outcome.truths.items():
             (folder / "truth").mkdir(exist_ok=True)
-            _json(folder / "truth" / f"{name}.json", [clean_truth(each, words) for each in truths])
+            _json(folder / "truth" / f"{name}.json", [clean_truth(each) for each in truths])
         for name, capture in outcome.captures.items():
             shared, done = redact(capture)
             shared.save(folder / "captures" / name)
@@ -88,12 +90,12 @@ def report(
     truth = outcome.truth
     device = None
     if truth is not None:
-        device = clean_truth(truth, words)["device"] if words else truth.device.model_dump()
+        device = clean_truth(truth)["device"] if words else truth.device.model_dump()
     return {
         "schema_version": "1",
         "rocscope": __version__,
         "device": device,
-        "software": {} if truth is None else clean_truth(truth, words or Words())["software"],
+        "software": {} if truth is None else clean_truth(truth)["software"],
         "profilers": {
             name: version if not words else words.kept(version, VERSION, "version")
             for name, version in trials.versions.items()
@@ -110,20 +112,25 @@ def without_detail(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"detail": _REMOVED if verdict.detail else ""})
 
 
-def clean_truth(truth: Truth, words: Words | None = None) -> dict[str, Any]:
+def clean_truth(truth: Truth) -> dict[str, Any]:
     """Return what a run printed, without what may tell whose machine it is."""
-    words = words or Words()
     told = truth.model_dump()
     spec = truth.device.spec()
     told["device"]["name"] = spec.name if spec else ""
     told["device"]["arch"] = truth.device.arch if ARCH.fullmatch(truth.device.arch) else ""
     told["software"] = {
-        name: words.kept(version, VERSION, "version") if version else None
+        name: _version(version) if version else None
         for name, version in truth.software.items()
         if name in ("torch", "runtime", "triton")
     }
     told["left_out"] = {case: _reason(reason) for case, reason in truth.left_out.items()}
     return told
+
+
+def _version(text: str) -> str:
+    """Keep a version; of one with a word of its builder's own in it, the number that it begins with."""
+    number = _NUMBER.match(text)
+    return text if VERSION.fullmatch(text) else number[0] if number else _REMOVED
 
 
 def _reason(text: str) -> str:
