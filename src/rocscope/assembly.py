@@ -54,6 +54,7 @@ def without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
     It needs none of the libraries that tables of kernels do, so that a run without a profiler ends fast.
     """
     from rocscope import serving_metrics
+    from rocscope.traffic import result
 
     manifest = capture.manifest
     warnings = [Warned(code="no-gpu-kernels", message="no GPU kernels in this recording")]
@@ -72,7 +73,7 @@ def without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
         families=[],
         kernels=[],
         targets=[],
-        serving=serving_metrics.of_capture(capture),
+        serving=serving_metrics.of_capture(capture) | (result.told(manifest.load) if manifest.load else {}),
     )
 
 

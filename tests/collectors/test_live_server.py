@@ -16,11 +16,11 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from rocscope.analyzers import load as load_analyzer
 from rocscope.collectors import live
 from rocscope.collectors.live_outcome import Recorded
 from rocscope.config import ProfileOptions
 from rocscope.errors import TargetDied, TargetError, TargetNotReady
+from rocscope.traffic import result
 
 SERVER = r"""
 import gzip, http.server, json, os, sys, time
@@ -243,7 +243,7 @@ def test_what_profiling_costs_is_measured_with_the_same_load(
     assert measured is not None
     assert measured["profiled"]["levels"][0]["output_tokens"] == 12
     assert (measured["unprofiled"] is not None) == overhead
-    told = load_analyzer.overhead(measured)
+    told = result.overhead(measured)
     assert (told["overhead_frac"] is not None) == overhead
     window = recorded.capture.manifest.window_ns
     assert window is not None  # of the load under the profiler alone

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocscope.analyzers.load import overhead
 from rocscope.errors import InputError
 from rocscope.traffic import result
+from rocscope.traffic.result import overhead
 
 
 def test_vllms_benchmark_as_recorded(captures: Path) -> None:
@@ -92,7 +92,8 @@ def test_the_cost_of_profiling_is_a_share_of_the_tokens() -> None:
             {"kind": "builtin", "profiled": _measured(None, 1.0), "unprofiled": _measured(1, 1.0)},
             "token count",
         ),
-        ({"kind": "builtin", "profiled": None, "unprofiled": _measured(1, 0.0)}, "token count"),
+        ({"kind": "builtin", "profiled": None, "unprofiled": _measured(1, 1.0)}, "no profiler was on"),
+        ({"kind": "builtin", "profiled": _measured(1, 1.0), "unprofiled": _measured(1, 0.0)}, "token count"),
     ):
         told = overhead(measured)
         assert told["overhead_frac"] is None

@@ -90,6 +90,39 @@ def tokens_per_s(result: Mapping[str, Any]) -> float | None:
     return float(sum(tokens) / sum(seconds))
 
 
+def told(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an analysis says of a manifest's load: ``load`` and ``profiling_overhead``."""
+    measured = numbers(recorded)  # a capture may come from anywhere
+    return {
+        "load": {**measured, "basis": "measured", "source": "the clients' clock"},
+        "profiling_overhead": overhead(measured),
+    }
+
+
+def overhead(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the same load with and without the profiler; say why where that was not measured.
+
+    ``overhead_frac`` is the share of the tokens a second that the profiler took, negative where it was
+    faster with it, which is noise.
+    """
+    rates = {
+        name: tokens_per_s(measured[name]) if measured[name] else None for name in ("profiled", "unprofiled")
+    }
+    given: dict[str, Any] = {f"{name}_tokens_per_s": rate for name, rate in rates.items()}
+    profiled, unprofiled = rates["profiled"], rates["unprofiled"]
+    if profiled is None or not unprofiled:
+        if measured["kind"] == "command":
+            why = "the load was a command, which does not say how fast it was (--load builtin does)"
+        elif measured["profiled"] is None:
+            why = "no profiler was on"
+        elif measured["unprofiled"] is None:
+            why = "the profiler was on from launch on, or --no-overhead was given"
+        else:
+            why = "one of the two runs of the load left no token count"
+        return {**given, "overhead_frac": None, "basis": None, "why_not": f"not measured: {why}"}
+    return {**given, "overhead_frac": 1 - profiled / unprofiled, "basis": "measured", "why_not": None}
+
+
 def _level(raw: dict[str, Any]) -> dict[str, Any]:
     level: dict[str, Any] = {name: _number(raw.get(name)) for name in _NUMBERS}
     for name in _SPREADS:
