@@ -54,6 +54,8 @@ def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Tar
     if window > 0:
         decisive = _spread(_decisive(kernels))
         known = decisive[(decisive["bound"] != "unknown") & decisive["headroom_ns"].notna()]
+        if "limiter_rule" in known:  # times of which the mean tells nothing are no ground for a forecast
+            known = known[known["limiter_rule"] != "limiter-uneven-times"]
         found += _of_kernels(known, decisive, window)
     least = thresholds().targets.least_gain_frac.value
     kept = [each for each in found if not each.expected_gain or each.expected_gain.mid_frac >= least]

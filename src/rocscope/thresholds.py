@@ -27,6 +27,8 @@ class Verdict(_Data):
     launch_floor_factor: Figure  # times the launch floor
     cu_bytes_per_clock: Figure  # the most one CU can move
     matrix_busy_frac: Figure  # matrix pipes busy for so much of the time do a kernel's arithmetic
+    uneven_dispatches: Figure  # up to so many dispatches are few
+    uneven_factor: Figure  # times the shortest of them: then the longest is of another kind
     scattered_sectors: Figure  # 32-byte sectors a request of a wave, beyond which lanes share none
     lookup_sectors: Figure  # that the L2 can return in the time of one look-up
     load_passes: Figure  # of the load-store unit for the widest access of a wave

@@ -27,7 +27,8 @@ class Limiter:
     name = "limiter"
     help = "what holds each kernel back: a roof, latency, too few workgroups, the launch floor, the link"
     needs = (
-        *("gpu", "family", "mean_ns", "bytes", "bytes_basis", "flops", "bound", "bandwidth_frac"),
+        *("gpu", "family", "dispatches", "mean_ns", "min_ns", "max_ns"),
+        *("bytes", "bytes_basis", "flops", "bound", "bandwidth_frac"),
         *(
             "compute_frac",
             "flops_unit",
@@ -125,9 +126,13 @@ def _decide(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> tuple[Any,
     # modelled bytes that a cache may have served are no share of the memory roof
     warm = high_data & (memory >= roof) & ~(frame["from_memory_frac"].to_numpy(float) >= roof)
     warm &= ~(cache >= roof)
+    # few dispatches, one of them far longer: it paid for first use, and the mean is of neither
+    few_timed = frame["dispatches"].between(2, lines.uneven_dispatches.value).to_numpy(bool)
+    uneven = few_timed & (frame["max_ns"] >= lines.uneven_factor.value * frame["min_ns"]).to_numpy(bool)
     choices = [
         (link, "communication", "limiter-link"),
         (flagged, "unknown", "limiter-withheld"),
+        (uneven, "unknown", "limiter-uneven-times"),
         (warm & high_compute, "compute", "limiter-compute-roof"),
         (warm, "unknown", "limiter-in-cache"),
         (near, "balanced", "limiter-balanced"),
