@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null))
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+JOBS ?= 3
 DEMO := examples/h200_decoder
 
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ test-browser: dev ## the report in real Chromium (Debian packages chromium and c
 
 coverage: dev ## the tests with branch coverage of src, at least 90 %
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser' --cov --cov-report=term --cov-fail-under=90
+	ROCSCOPE_EXAMPLES=100 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser' --cov --cov-report=term --cov-fail-under=90
 
 lint: dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .

@@ -13,7 +13,8 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 
-settings.register_profile("house", deadline=None)  # machines are shared; slowness is for the benchmarks
+# machines are shared, and slowness is for the benchmarks; the coverage run tries more examples
+settings.register_profile("house", deadline=None, max_examples=int(os.environ.get("ROCSCOPE_EXAMPLES", "40")))
 settings.load_profile("house")
 os.environ["ROCSCOPE_CEILINGS"] = "/nonexistent/ceilings"  # what is measured on this machine changes no test
 
