@@ -125,7 +125,13 @@ def test_a_load_is_put_on_it_and_what_profiling_costs_is_measured(server: str, t
     assert measured is not None
     assert measured["profiled"]["levels"][0]["requests"] == 3
     assert measured["unprofiled"]["levels"][0]["requests"] == 3
-    assert recorded.capture.samples.num_rows > 0
+    samples = recorded.capture.samples.to_pydict()
+    assert "host" in samples["source"]
+    assert {path.name for path in (tmp_path / "out" / "raw" / "serving").iterdir()} >= {
+        "after.metrics.txt",
+        "before.metrics.txt",
+    }
+    assert "serving" in samples["source"]
 
 
 def test_a_server_without_a_profiler_is_refused_with_every_reason(start: Start, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def kernel(n):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
-        self.wfile.write(b'{"data": [{"id": "M"}]}')
+        metrics = b'# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name="M"} 1.0\n'
+        self.wfile.write(metrics if self.path == "/metrics" else b'{"data": [{"id": "M"}]}')
     def do_POST(self):
         if self.path == "/v1/completions":
             wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["max_tokens"]

@@ -281,8 +281,9 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
         f"{digits(thresholds().verdict.balanced_frac.value * 100)} points of each other",
         "limiter-memory-roof": f"at {percent(row['bandwidth_frac'])} of the memory roof, at or above {line}",
         "limiter-in-cache": _warm(row),
-        "limiter-uneven-times": f"its {digits(row['dispatches'])} dispatches took from {duration(row['min_ns'])} "
-        f"to {duration(row['max_ns'])}, the longest likely with the cost of first use: the mean is of neither",
+        "limiter-uneven-times": f"its {digits(row['dispatches'])} dispatches took from "
+        f"{duration(row['min_ns'])} to {duration(row['max_ns'])}, the longest likely with the cost of first "
+        "use: the mean is of neither",
         "limiter-cache-roof": f"at {_data_roof(row)}, at or above {line}, and below {line} of memory's",
         "limiter-scattered-loads": f"at {_data_roof(row)}, at or above {line}: likely, as look-ups were not "
         "counted, but nearly every lane loads a sector of its own",

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rocscope.collectors import live_gather, live_load
+from rocscope.collectors import live_gather, live_load, serving_sampler
 from rocscope.collectors.attach_rocprofv3 import AttachedRocprofv3
 from rocscope.collectors.attach_torch import AttachedTorch
 from rocscope.collectors.backend import Found, Plan, Request, backends
@@ -130,15 +130,21 @@ def _profile(
     run = outcome.run
     if options.load is not None and options.load.measures and options.overhead and run.backend.on_demand:
         live_load.unprofiled(found, outcome, options, interrupts, progress)
+    serving = serving_sampler.Watch()
+    if found.address is not None:
+        serving.start(found.address, outcome, options)
     run.backend.start(run.request)
     began, load = clocks.now_ns(), None
+    serving.mark("before")
     limit_s = options.duration_s or (None if options.load else DEFAULT_S)
     try:
         if options.load is not None:
             load = live_load.start(run, options, interrupts)
         _until_over(found, load, limit_s, interrupts, progress)
         outcome.window_ns = (began, clocks.now_ns())
+        serving.mark("after")
     finally:
+        serving.stop()
         if load is not None:
             live_load.stop(load, outcome)
         progress("ending the recording")
