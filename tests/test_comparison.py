@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocscope import comparison, pipeline
+from rocscope import pipeline
+from rocscope.comparison import step_tier
 from synthetic_capture import capture, row
 
 DECODE = "execute_context_0(0)_generation_2(2)"
@@ -125,11 +126,11 @@ def test_what_cannot_be_compared_is_not_judged():
 @given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=12), st.floats(0.5, 2.0))
 def test_the_interval_scales_and_repeats(lengths, factor):
     base = np.array(lengths)
-    low, high = comparison.bootstrap(base, base * factor)
-    assert (low, high) == comparison.bootstrap(base, base * factor)
+    low, high = step_tier.bootstrap(base, base * factor)
+    assert (low, high) == step_tier.bootstrap(base, base * factor)
     assert low <= high
     steady = np.full(5, lengths[0])
-    assert comparison.bootstrap(steady, steady * factor) == pytest.approx((factor - 1, factor - 1))
+    assert step_tier.bootstrap(steady, steady * factor) == pytest.approx((factor - 1, factor - 1))
 
 
 def test_the_strided_decoder_against_sixteen_bit_weights(examples):

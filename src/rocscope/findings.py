@@ -275,6 +275,65 @@ class StepTable(_Finding):
     notes: list[str] = Field(default_factory=list)
 
 
+class LaneFamily(_Finding):
+    """How busy one GPU was with kernels of a family, bin by bin."""
+
+    family: str
+    busy_frac: list[float]  # of each bin; families that ran at once share it, so that they never exceed 1
+
+
+class TimelineLane(_Finding):
+    """One GPU over the window."""
+
+    gpu: int
+    label: str  # "rank 0", or "GPU 0" where ranks are not recorded
+    busy_frac: list[float]  # of each bin, union of intervals
+    families: list[LaneFamily]  # most time first
+
+
+class TimelineGap(_Finding):
+    """A pause of one GPU."""
+
+    gpu: int
+    start_s: float
+    duration_s: float
+    during: str | None = None  # what the host did, or which phase it lies in, where that is known
+
+
+class TimelineSpan(_Finding):
+    """A stretch of the window: successive steps of one phase, or time in which a GPU was throttled."""
+
+    kind: Literal["phase", "throttled"]
+    name: str  # the phase; the reason
+    gpu: int | None
+    start_s: float
+    end_s: float
+    steps: int | None = None
+
+
+class TimelineSeries(_Finding):
+    """A sensor or a count over time, at most one point a bin: the mean of its readings there."""
+
+    name: str  # "power", "clock", "memory clock", "temperature", "requests running"
+    unit: str  # "W", "Hz", "°C", ""
+    gpu: int | None
+    source: str
+    time_s: list[float]
+    value: list[float | None]  # null where a bin between others has no reading
+
+
+class Timeline(_Finding):
+    """The window on one axis: seconds from the first dispatch. Small, however long the recording."""
+
+    span_s: float
+    bin_s: float
+    lanes: list[TimelineLane]
+    gaps: list[TimelineGap]  # longest first
+    gaps_left_out: int
+    spans: list[TimelineSpan]
+    series: list[TimelineSeries]
+
+
 class NotEvaluated(_Finding):
     """A rule that lacked an input, and how to collect it."""
 
@@ -296,6 +355,7 @@ class Analysis(_Finding):
     phases: list[PhaseSummary] = Field(default_factory=list)
     step_table: StepTable | None = None
     step_table_missing: str | None = None  # why there is none
+    timeline: Timeline | None = None
     serving: dict[str, Any] = Field(default_factory=dict)
     telemetry: dict[str, Any] = Field(default_factory=dict)
     not_evaluated: list[NotEvaluated] = Field(default_factory=list)

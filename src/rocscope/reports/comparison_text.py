@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rocscope.comparison import Comparison, Difference, Tier
+from rocscope.comparison.result import Comparison, Difference, Tier
 from rocscope.reports import figures
 from rocscope.reports.text import shorten, visible
 

@@ -1,0 +1,95 @@
+"""What a comparison says, as ``compare --json`` prints it. Fields are added freely, see :mod:`findings`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rocscope.findings import SCHEMA_VERSION, Basis
+
+Verdict = Literal["better", "worse", "no difference shown"]
+Match = Literal["same", "renamed", "base only", "new only"]
+
+
+class _Finding(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Tier(_Finding):
+    """One figure in both recordings: the step period, or what a server gave under one load."""
+
+    tier: str  # "step", "concurrency 16"
+    metric: str  # "period_s", "output_tokens_per_s"
+    unit: str
+    base: float
+    new: float
+    change_frac: float  # (new - base) / base
+    low_frac: float | None
+    high_frac: float | None
+    verdict: Verdict
+    basis: str = ""
+
+
+class Difference(_Finding):
+    """A family, kernel or phase in both recordings. Times of a phase are of one of its steps."""
+
+    name: str
+    family: str | None = None
+    base_s: float | None
+    new_s: float | None
+    change_frac: float | None  # of its own time; null where it is in one recording only
+    low_frac: float | None = None  # interval of change_frac, simultaneous over all that is compared
+    high_frac: float | None = None
+    verdict: Verdict | None = None  # null where nothing can be judged
+    step_frac: float | None = None  # (new_s - base_s) / time of a base step: its part in the whole change
+    base_frac: float | None  # share of kernel time
+    new_frac: float | None
+    base_dispatches: int | None = None
+    new_dispatches: int | None = None
+    match: Match | None = None
+    base_name: str | None = None  # of a renamed kernel
+    new_name: str | None = None
+    role: str | None = None  # by which a renamed kernel was paired: what it does in a step
+    launch_shape: dict[str, Any] | None = None  # both sides', of a kernel with one launch shape
+    problem_shape: dict[str, Any] | None = None
+    explained_by: str | None = None  # what else differs by as much: the clock
+
+
+class Reason(_Finding):
+    """Why figures differ: a sentence, the figures it rests on, and how those were come by."""
+
+    about: str  # the tier or phase that it explains: "step", "concurrency 16"
+    text: str
+    evidence: list[str]
+    basis: Basis | Literal["extrapolated"]
+
+
+class Forecast(_Finding):
+    """An earlier forecast and what came of it."""
+
+    target_id: str
+    low_frac: float
+    mid_frac: float
+    high_frac: float
+    actual_frac: float | None
+    hit: bool | None
+
+
+class Comparison(_Finding):
+    """What ``compare --json`` prints."""
+
+    schema_version: str = SCHEMA_VERSION
+    comparable: bool
+    why_not: list[str]
+    base: dict[str, Any]
+    new: dict[str, Any]
+    tiers: list[Tier]
+    phases: list[Difference] = Field(default_factory=list)
+    families: list[Difference]
+    kernels: list[Difference]
+    times_of: Literal["step", "recording"] = "recording"  # what the times of families and kernels are of
+    reasons: list[Reason] = Field(default_factory=list)
+    forecasts: list[Forecast] = Field(default_factory=list)
+    noise_floor_frac: float | None
+    notes: list[str] = Field(default_factory=list)

@@ -1,0 +1,37 @@
+"""One side of a comparison: a recording and what was found in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from rocscope.capture import Capture
+from rocscope.findings import Analysis
+
+
+class Side(BaseModel):
+    """A recording and what was found in it."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    capture: Capture
+    analysis: Analysis
+    model: dict[str, Any] | None = None  # config.json of the served model, where known
+    tp: int | None = None
+
+    @property
+    def gpu(self) -> int:
+        """The GPU whose steps are compared: the first."""
+        return min((gpu.gpu for gpu in self.analysis.gpus), default=0)
+
+    def warned(self, code: str) -> bool:
+        """Tell whether integrity has a warning of this code."""
+        return any(each.code == code for each in self.analysis.integrity.warnings)
+
+    @property
+    def gpu_names(self) -> list[str] | None:
+        """The kinds of GPU, or ``None`` where one is unknown: it may be the same as the other side's."""
+        names = [gpu.model or gpu.arch for gpu in self.analysis.gpus]
+        known = {name for name in names if name is not None}
+        return sorted(known) if None not in names else None
