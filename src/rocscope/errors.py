@@ -17,7 +17,9 @@
     │   └── PortTaken        17
     ├── DataLost             11   a GPU process left no output
     ├── RegressionFound      12   `compare --fail-on-regression`
-    └── CheckFailed          18   `doctor --validate`: something read is not what must be true
+    ├── CheckFailed          18   `doctor --validate`: something read is not what must be true
+    ├── DaemonRunning        20   another daemon has this state folder
+    └── DaemonNotRunning     21   no daemon answers on the control socket
 
 The library raises; only ``cli.main`` prints and exits. Exit codes of the target program itself are
 passed through by ``profile``; a target's code is never one of ours by accident, because ours are
@@ -140,3 +142,15 @@ class CheckFailed(RocscopeError):
     """``doctor --validate`` read something that is not what must be true."""
 
     exit_code = 18
+
+
+class DaemonRunning(RocscopeError):
+    """Another daemon uses the same state folder."""
+
+    exit_code = 20
+
+
+class DaemonNotRunning(RocscopeError):
+    """No daemon answers on the control socket."""
+
+    exit_code = 21

@@ -20,35 +20,24 @@ from numpy.typing import NDArray
 
 from rocscope import columns
 from rocscope.capture import Capture
+from rocscope.serving_names import (
+    BUCKET,
+    CAPACITY,
+    ENGINES,
+    FINISHED,
+    GAUGES,
+    LATENCIES,
+    LENGTHS,
+    LIVE,
+    SOURCE,
+    STARTED,
+    TOTALS,
+)
 from rocscope.traffic import result
 
-SOURCE: Final = "serving"
-LIVE: Final = "server"  # subject of scrapes whose times are those of the recording's clock
-SAVED: Final = "saved:"  # and a name, of texts that were read from files: in order, their times not known
-BUCKET: Final = "_bucket:"
-GAUGES: Final = ("requests_running", "requests_waiting", "kv_cache_used_frac")
-TOTALS: Final = (
-    "prompt_tokens",
-    "generation_tokens",
-    "preemptions",
-    "prefix_cache_queried_tokens",
-    "prefix_cache_hit_tokens",
-    "engine_steps",
-    "step_tokens",
-    "estimated_flops",
-    "estimated_read_bytes",
-    "estimated_write_bytes",
-)
-FINISHED: Final = "requests_finished:"  # totals by reason: requests_finished:length
-LATENCIES: Final = ("ttft_s", "itl_s", "tpot_s", "e2e_s", "queue_s", "prefill_s", "decode_s")
-LENGTHS: Final = ("request_prompt_tokens", "request_generation_tokens")
 QUANTILES: Final = (0.5, 0.9, 0.99)
 WIDEST: Final = 2.5  # from the lower to the upper bound of a bucket in which a quantile has a value
 _SAME_FRAC: Final = 0.01  # by which the tokens of server and client may differ and be of the same requests
-STARTED: Final = "server_started_s"  # Unix time
-ENGINES: Final = "engines"
-CAPACITY: Final = "kv_cache_capacity_tokens"
-
 _MOST_METRICS: Final = 2000  # of one server; a capture may come from anywhere
 _KNOWN: Final = re.compile(
     "|".join((*GAUGES, *TOTALS, STARTED, ENGINES, CAPACITY))

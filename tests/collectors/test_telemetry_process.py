@@ -131,3 +131,16 @@ def test_many_open_files_do_not_matter(tmp_path: Path) -> None:
         for each in opened:
             os.close(each)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_readings_that_were_drained_are_gone():
+    from rocscope.collectors.sampling import Readings
+
+    readings = Readings()
+    readings.add(1, "nvml", "gpu:0", "power_w", 90.0)
+    first = readings.drain()
+    readings.add(2, "nvml", "gpu:0", "power_w", 91.0)
+    second = readings.drain()
+    assert (list(first.times), list(first.values)) == ([1], [90.0])
+    assert (list(second.times), list(second.values), len(readings)) == ([2], [91.0], 0)
+    assert second.metric[1][second.metric[0][0]] == "power_w"

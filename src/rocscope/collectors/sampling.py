@@ -54,6 +54,20 @@ class Readings:
                 self._values[:],
             )
 
+    def drain(self) -> Columns:
+        """Return what was read since the last time, and forget it: of a sampler that never ends."""
+        with self._lock:
+            taken = Columns(
+                self._times,
+                (self._sources, list(self._source.index)),
+                (self._subjects, list(self._subject.index)),
+                (self._metrics, list(self._metric.index)),
+                self._values,
+            )
+            self._times, self._values = array("q"), array("d")
+            self._sources, self._subjects, self._metrics = array("i"), array("i"), array("i")
+            return taken
+
 
 class Columns:
     """Readings by column: each text as its indices and the texts they point to."""

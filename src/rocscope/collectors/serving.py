@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rocscope import serving_metrics as ours
+from rocscope import serving_names as ours
 from rocscope.errors import InputError
 
 MAX_BYTES: Final = 16 << 20

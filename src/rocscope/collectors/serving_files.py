@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from rocscope import serving_metrics as ours
+from rocscope import serving_names as ours
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.salvage import SalvagedStream
 from rocscope.collectors.serving import MAX_BYTES, Snapshot, looks_like

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rocscope import serving_metrics as ours
+from rocscope import serving_names as ours
 from rocscope.collectors.sampling import MAX_ROWS, STOP_DEADLINE_S, Readings
 from rocscope.collectors.serving import MAX_BYTES, Snapshot
 from rocscope.errors import InputError
