@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,6 +57,32 @@ def test_a_time_lies_inside_the_interval_that_started_last(spans, times):
         else:
             before = [i for i in range(len(start)) if start[i] <= time]
             assert not before or end[before[-1]] <= time
+
+
+EDGES = st.lists(st.integers(0, 90), min_size=2, max_size=8, unique=True).map(sorted)
+
+
+@given(SPANS, EDGES)
+def test_shares_of_bins_agree_with_a_count_by_ticks(spans, edges):
+    start, end, group = arrays(spans)
+    found = intervals.shares(start, end, group, 5, np.array(edges, float))
+    expected = np.zeros((5, len(edges) - 1))
+    for at, (low, high) in enumerate(itertools.pairwise(edges)):
+        for tick in range(low, high):
+            open_now = [g for s, d, g in spans if s <= tick < s + d]
+            for each in open_now:
+                expected[each, at] += 1 / len(open_now)
+    assert np.allclose(found, expected)
+
+
+@given(SPANS, st.integers(1, 12))
+def test_shares_add_up_to_the_union(spans, bins):
+    start, end, group = arrays(spans)
+    edges = np.linspace(0.0, 77.0, bins + 1)  # most lie between two ticks
+    found = intervals.shares(start, end, group, 5, edges)
+    assert found.shape == (5, bins) and (found >= 0).all()
+    assert (found.sum(axis=0) <= np.diff(edges) + 1e-9).all()
+    assert found.sum() == pytest.approx(intervals.union_ns(start, end))
 
 
 def test_time_shared_by_two_groups_is_exposed_for_neither():

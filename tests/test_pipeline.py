@@ -42,7 +42,9 @@ def shares(value, path=""):
     if isinstance(value, dict):
         for key, inner in value.items():
             if key.endswith("_frac") and inner is not None:
-                yield f"{path}.{key}", inner
+                yield from (
+                    (f"{path}.{key}", each) for each in (inner if isinstance(inner, list) else [inner])
+                )
             yield from shares(inner, f"{path}.{key}")
     elif isinstance(value, list):
         for i, inner in enumerate(value):

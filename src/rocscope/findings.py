@@ -297,7 +297,7 @@ class TimelineGap(_Finding):
     gpu: int
     start_s: float
     duration_s: float
-    during: str | None = None  # what the host did, or which phase it lies in, where that is known
+    during: str | None = None  # what it was for, what the host did, which phase it lies in; where known
 
 
 class TimelineSpan(_Finding):
@@ -312,26 +312,34 @@ class TimelineSpan(_Finding):
 
 
 class TimelineSeries(_Finding):
-    """A sensor or a count over time, at most one point a bin: the mean of its readings there."""
+    """A sensor or a count over time, at most one point a bin: the mean of its readings there.
 
-    name: str  # "power", "clock", "memory clock", "temperature", "requests running"
-    unit: str  # "W", "Hz", "°C", ""
+    Where readings are fewer than bins each is a point, and a null stands where some were missed.
+    """
+
+    name: str  # "power", "clock", "memory clock", "temperature", "requests running", "tokens generated"
+    unit: str  # "W", "Hz", "°C", "tokens/s", ""
     gpu: int | None
     source: str
     time_s: list[float]
-    value: list[float | None]  # null where a bin between others has no reading
+    value: list[float | None]  # null where readings between others are missing
 
 
 class Timeline(_Finding):
-    """The window on one axis: seconds from the first dispatch. Small, however long the recording."""
+    """The window on one axis: seconds from its first dispatch, or from where the asked window began.
+
+    Small, however long the recording is.
+    """
 
     span_s: float
     bin_s: float
     lanes: list[TimelineLane]
     gaps: list[TimelineGap]  # longest first
     gaps_left_out: int
+    gaps_left_out_s: float = 0.0  # their time, added up
     spans: list[TimelineSpan]
     series: list[TimelineSeries]
+    notes: list[str] = Field(default_factory=list)  # what is not on it and why; where its clocks differ
 
 
 class NotEvaluated(_Finding):

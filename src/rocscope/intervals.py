@@ -6,6 +6,7 @@ small multiple of the input. An interval that ends before it starts is an error 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -141,3 +143,59 @@ def overlap(first: Ints, last: Ints, start: Ints, end: Ints) -> NDArray[np.float
     until, since = (np.interp(each - base, moments - base, gone) for each in (last, first))
     found: NDArray[np.float64] = until - since
     return found
+
+
+def shares(start: Ints, end: Ints, group: Ints, groups: int, edges: Floats) -> Floats:
+    """Return the time that each of ``groups`` has in each bin between ``edges``, ns: [groups, bins].
+
+    Intervals that are open at once share the time equally, so that the groups' times of a bin add up to the
+    union of all intervals in it. ``edges`` rise, and times are small enough to be exact as floats.
+    """
+    bins = len(edges) - 1
+    found = np.zeros((groups, bins))
+    if not len(start):
+        return found
+    order = np.argsort(start, kind="stable") if bool(np.any(start[1:] < start[:-1])) else slice(None)
+    start, end, group = start[order], end[order], group[order]
+    opens = np.concatenate(([True], start[1:] >= np.maximum.accumulate(end)[:-1]))
+    alone = opens & np.concatenate((opens[1:], [True]))
+    _bin(found, (start[alone], end[alone], group[alone]), edges, lambda time: time)
+    if not bool(alone.all()):
+        crowd = start[~alone], end[~alone], group[~alone]
+        _bin(found, crowd, edges, _each_share(*crowd[:2]))
+    return found
+
+
+def _each_share(start: Ints, end: Ints) -> Callable[[Floats], Floats]:
+    """Return what an interval open from the beginning has had of the time until a moment, shared."""
+    time = np.concatenate((start, end)).astype(np.float64)
+    order = np.argsort(time, kind="stable")
+    open_now = np.cumsum(np.where(order < len(start), 1, -1))[:-1]
+    time = time[order]
+    gone = np.append(0.0, np.cumsum(np.diff(time) / np.maximum(open_now, 1) * (open_now > 0)))
+    return lambda moment: np.interp(moment, time, gone)
+
+
+def _bin(
+    found: Floats, rows: tuple[Ints, Ints, Ints], edges: Floats, gone: Callable[[Floats], Floats]
+) -> None:
+    """Add what each interval has of each bin, where ``gone`` says what it had until a moment.
+
+    Only its first and last bin are looked at one by one: those between are counted and added at once.
+    """
+    bins = len(edges) - 1
+    start, end, group = rows
+    since, until = (np.clip(each.astype(np.float64), edges[0], edges[-1]) for each in (start, end))
+    first = np.clip(np.searchsorted(edges, since, side="right") - 1, 0, bins - 1)
+    last = np.maximum(np.clip(np.searchsorted(edges, until, side="left") - 1, 0, bins - 1), first)
+    at_edges = gone(edges)
+    at_start, at_end = gone(since), gone(until)
+    over = last > first
+    head = np.where(over, at_edges[first + 1], at_end) - at_start
+    flat = found.reshape(-1)
+    flat += np.bincount(group * bins + first, weights=head, minlength=flat.size)
+    tail = (at_end - at_edges[last])[over]
+    flat += np.bincount((group * bins + last)[over], weights=tail, minlength=flat.size)
+    crossed = np.bincount((group * bins + first + 1)[over], minlength=flat.size)
+    crossed = crossed - np.bincount((group * bins + last)[over], minlength=flat.size)
+    found += np.cumsum(crossed.reshape(found.shape), axis=1) * np.diff(at_edges)

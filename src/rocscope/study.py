@@ -18,6 +18,7 @@ from rocscope.findings import (
     PhaseSummary,
     StepTable,
     Target,
+    Timeline,
     Warned,
 )
 from rocscope.hardware import GpuSpec
@@ -117,6 +118,7 @@ class Study:
     phases: list[PhaseSummary] = field(default_factory=list)
     step_table: StepTable | None = None
     step_table_missing: str | None = None  # why there is none
+    timeline: Timeline | None = None
     serving: dict[str, Any] = field(default_factory=dict)
     telemetry: dict[str, Any] = field(default_factory=dict)
     served: ServedModel | None = None  # the model, where it is known and its shapes fit the kernels

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sample_timeline import hostile_timeline, sample_timeline
+
 from rocscope.findings import (
     Analysis,
     CaptureInfo,
@@ -267,6 +269,7 @@ def sample_analysis(**changes: Any) -> Analysis:
                          families=[{"family": "gptq_gemm", "time_s": 0.80896, "time_frac": 0.5989},
                                    {"family": "gemm", "time_s": 0.0906, "time_frac": 0.067}]),
         ],
+        "timeline": sample_timeline(),
         "not_evaluated": [
             NotEvaluated(rule="clock-throttling", missing="clock samples", collect_with="--telemetry amdsmi")
         ],
@@ -308,6 +311,7 @@ def hostile_analysis() -> Analysis:
             dropped=[Drop(reason=bad, count=1)],
             warnings=[Warned(code=bad, message=name) for name in HOSTILE_NAMES],
         ),
+        timeline=hostile_timeline(HOSTILE_NAMES),
         not_evaluated=[NotEvaluated(rule=bad, missing=bad, collect_with=bad)],
     )
 
@@ -317,5 +321,5 @@ def empty_analysis() -> Analysis:
     return sample_analysis(
         capture=sample_capture(provenance="recorded", provenance_note="", profiler="torch"),
         integrity=Integrity(labelled_time_frac=None, dispatches=0, dropped=[], warnings=[]),
-        gpus=[], families=[], kernels=[], targets=[], phases=[], not_evaluated=[],
+        gpus=[], families=[], kernels=[], targets=[], phases=[], timeline=None, not_evaluated=[],
     )  # fmt: skip

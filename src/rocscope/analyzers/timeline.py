@@ -82,7 +82,7 @@ def _windows(study: Study) -> dict[int, _Window | None]:
         pc.and_(rows["start_ns"].is_valid(), pc.greater_equal(rows["end_ns"], rows["start_ns"]))
     )
     gpu, start, end = (rows[name].to_numpy() for name in ("gpu", "start_ns", "end_ns"))
-    asked = _asked(study)
+    asked = asked_window(study)
     for each in np.unique(gpu):
         here = gpu == each
         merged = intervals.clusters(start[here], end[here])
@@ -99,7 +99,7 @@ def _windows(study: Study) -> dict[int, _Window | None]:
     return found
 
 
-def _asked(study: Study) -> tuple[int, int] | None:
+def asked_window(study: Study) -> tuple[int, int] | None:
     """Return the window that was asked for, if it is more than the extent of the dispatches.
 
     A window says nothing of ranks or steps that were selected afterwards; ``--between`` names one itself.
