@@ -171,8 +171,8 @@ class Windows(_Section):
     min_gap_s: Seconds = 120.0
     max_window_bytes: Bytes = 512 * MIB
     max_day_bytes: Bytes = 8 * GIB
-    max_nodes: int = Field(default=0, ge=0)  # of a fleet at a time; 0: no limit
-    fleet_nodes: int = Field(default=1, ge=1)  # how many nodes share that limit
+    max_nodes: int = Field(default=0, ge=0)  # of the fleet at a time; 0: no limit
+    fleet: tuple[str, ...] = Field(default=(), max_length=100_000)  # names of the nodes that share that limit
     gather_timeout_s: Seconds = 120.0  # from the end of a window until its files are whole
     failures_to_open: int = Field(default=3, ge=1)  # in a row; then no window for:
     breaker_s: Seconds = 3600.0
@@ -186,6 +186,8 @@ class Windows(_Section):
         for name, profile in self.profiles.items():
             if profile.window_s > self.max_window_s:
                 raise ValueError(f"profiles.{name}.window_s is longer than max_window_s")
+        if self.max_nodes and not self.fleet:
+            raise ValueError("max_nodes needs the names of the nodes that share it in fleet")
         return self
 
 
@@ -197,6 +199,8 @@ class Trigger(_Section):
     metric: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
     below: float | None = Field(default=None, allow_inf_nan=False)
     above: float | None = Field(default=None, allow_inf_nan=False)
+    while_metric: str = Field(default="", pattern=r"^[a-z0-9_]{0,64}$")  # of any subject; "": always
+    while_above: float = Field(default=0.0, allow_inf_nan=False)
     for_s: Seconds = 60.0
     cooldown_s: Seconds = 3600.0
     profile: Name = "kernel-trace"
