@@ -219,7 +219,11 @@ class PhaseSummary(_Finding):
     tokens: int | None
     time_s: float | None
     us_per_token: float | None
-    families: list[dict[str, Any]]
+    families: list[dict[str, Any]]  # with time_s and us_per_token of each, kernels that overlap counted twice
+    kernel_time_s: float | None = None  # sum over families, a GPU's; null where no kernels were recorded
+    kernel_us_per_token: float | None = None
+    idle_time_s: float | None = None  # of a GPU in these steps: nothing ran; null where that is not known
+    idle_us_per_token: float | None = None
 
 
 class StepRank(_Finding):

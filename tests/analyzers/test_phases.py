@@ -1,7 +1,8 @@
 import pytest
 
 from rocscope import pipeline
-from rocscope.analyzers import phase_bytes
+from rocscope.analyzers import phase_bytes, phases_idle, runner
+from rocscope.analyzers.integrity import ANALYZER as INTEGRITY
 from rocscope.analyzers.phases import ANALYZER
 from synthetic_capture import capture, row, study
 
@@ -35,6 +36,28 @@ def test_steps_are_summed_by_phase_and_family():
     assert decode.families[0]["time_s"] == pytest.approx(1.6e-6)
     assert decode.families[0]["us_per_token"] == pytest.approx(0.4)
     assert sum(each["time_frac"] for each in decode.families) == pytest.approx(1)
+    assert decode.kernel_time_s == pytest.approx(2e-6) and decode.kernel_us_per_token == pytest.approx(0.5)
+
+
+def idle(rows, **more):
+    checked = study(capture(rows, spans=SPANS, **more), families={"mm": "gemm", "att": "attention"})
+    runner.run(checked, [ANALYZER, phases_idle.ANALYZER, INTEGRITY])
+    return {each.phase: each for each in checked.phases}
+
+
+def test_idle_time_of_a_step_is_what_no_kernel_covers():
+    late = row("att", 11_200, 700)  # beside the one before, and over the end of what is annotated
+    found = idle([*ROWS, late])
+    assert found["prefill"].idle_time_s == pytest.approx(7e-6)
+    assert found["decode"].idle_time_s == pytest.approx((19 - 0.6 - 0.9 - 1) * 1e-6)
+    assert found["decode"].idle_us_per_token == pytest.approx((19 - 2.5) / 4)
+    assert found["decode"].kernel_time_s == pytest.approx(2.7e-6)  # kernels that overlap count twice
+
+
+def test_idle_time_is_not_told_where_kernels_are_missing():
+    assert idle(ROWS, partial=True)["decode"].idle_time_s is None
+    perturbed = idle(ROWS, passes=[{"counters": ("X",), "perturbed": True}])
+    assert perturbed["decode"].idle_us_per_token is None
 
 
 def test_a_step_given_once_for_each_stream_is_one_step():

@@ -246,6 +246,42 @@ def sample_gpu(gpu: int = 0, **changes: Any) -> GpuSummary:
     return GpuSummary(**{**known, **changes})
 
 
+def sample_phases() -> list[PhaseSummary]:
+    """64 decode steps of one sequence and 2 prompts of 512 tokens: µs a token by family, and idle time."""
+    decode = {"gptq_gemm": 12640.0, "gemm": 1415.0, "elementwise": 1310.0, "communication": 1135.2,
+              "other": 1190.0, "ssm": 750.0, "memcpy": 500.0, "sampling": 470.0, "rmsnorm": 450.0,
+              "attention": 210.0, "rope": 60.0}  # fmt: skip
+    prefill = {"gptq_gemm": 401.0, "attention": 33.1, "gemm": 20.4, "rmsnorm": 9.75, "rope": 1.2}
+
+    def phase(name: str, steps: int, tokens: int, spent: dict[str, float], idle: float) -> PhaseSummary:
+        kernels = sum(spent.values())
+        return PhaseSummary(
+            phase=name,
+            steps=steps,
+            tokens=tokens,
+            time_s=(kernels + idle) * tokens * 1e-6,
+            us_per_token=kernels + idle,
+            kernel_time_s=kernels * tokens * 1e-6,
+            kernel_us_per_token=kernels,
+            idle_time_s=idle * tokens * 1e-6,
+            idle_us_per_token=idle,
+            families=[
+                {
+                    "family": family,
+                    "dispatches": steps * 16,
+                    "time_s": each * tokens * 1e-6,
+                    "time_frac": each / kernels,
+                    "us_per_token": each,
+                    "bytes_per_token": 4.9e9 if (family, name) == ("gptq_gemm", "decode") else None,
+                    "bytes_basis": "measured" if (family, name) == ("gptq_gemm", "decode") else None,
+                }
+                for family, each in spent.items()
+            ],
+        )
+
+    return [phase("decode", 64, 64, decode, 2990.0), phase("prefill", 2, 1024, prefill, 41.5)]
+
+
 def sample_analysis(**changes: Any) -> Analysis:
     """A decode step of a GPTQ model on an MI100, made up after the field notes."""
     known: dict[str, Any] = {
@@ -264,11 +300,7 @@ def sample_analysis(**changes: Any) -> Analysis:
         "families": sample_families(),
         "kernels": sample_kernels(),
         "targets": sample_targets(),
-        "phases": [
-            PhaseSummary(phase="decode", steps=64, tokens=64, time_s=1.3508, us_per_token=21106.2,
-                         families=[{"family": "gptq_gemm", "time_s": 0.80896, "time_frac": 0.5989},
-                                   {"family": "gemm", "time_s": 0.0906, "time_frac": 0.067}]),
-        ],
+        "phases": sample_phases(),
         "timeline": sample_timeline(),
         "not_evaluated": [
             NotEvaluated(rule="clock-throttling", missing="clock samples", collect_with="--telemetry amdsmi")

@@ -126,13 +126,17 @@ def _summary(phase: str, rows: pd.DataFrame, work: pd.DataFrame | None) -> Phase
     made = first["context_tokens"].astype(float) + first["generation_tokens"].astype(float)
     tokens = None if made.isna().any() else int(made.sum())
     time = float((rows["end_ns"] - rows["start_ns"]).sum()) / gpus
+    mine = None if work is None else work[work["step"].isin(rows["step"])]
+    spent = None if mine is None else float(mine["ns"].sum()) / gpus
     return PhaseSummary(
         phase=phase,
         steps=len(first),
         tokens=tokens,
         time_s=time * 1e-9,
         us_per_token=time * 1e-3 / tokens if tokens else None,
-        families=[] if work is None else _families(work[work["step"].isin(rows["step"])], gpus, tokens),
+        families=[] if mine is None else _families(mine, gpus, tokens),
+        kernel_time_s=None if spent is None else spent * 1e-9,
+        kernel_us_per_token=spent * 1e-3 / tokens if spent is not None and tokens else None,
     )
 
 
