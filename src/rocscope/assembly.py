@@ -43,6 +43,7 @@ def analysis(study: Study, targets: list[Target], not_evaluated: list[NotEvaluat
         step_table=study.step_table,
         step_table_missing=study.step_table_missing,
         timeline=study.timeline,
+        lost_time=study.lost_time,
         serving=study.serving,
         telemetry=study.telemetry,
         not_evaluated=[*study.not_evaluated, *not_evaluated],

@@ -182,6 +182,10 @@ class KernelFinding(_Finding):
     case: str | None = None
 
 
+Regained = Literal["kernel", "gaps", "stalls", "waits", "clock"]
+"""Which time a change wins back: of kernels, pauses for launches, long pauses, waiting ranks, low clocks."""
+
+
 class Gain(_Finding):
     """End-to-end time saved, as a share of the window, if the target is mended."""
 
@@ -189,6 +193,12 @@ class Gain(_Finding):
     mid_frac: float
     high_frac: float
     basis: str
+    regains: Regained | None = None
+    shares_of: str | None = (
+        None  # whose shares it was made with: an entry of [gain] in thresholds.toml, "rule:ID"
+    )
+    before_frac: float | None = None  # share of the window that may be won back, and what lies below it:
+    least_frac: float | None = None  # share of the window that it takes at least
 
 
 class Target(_Finding):
@@ -200,6 +210,8 @@ class Target(_Finding):
     scope: str  # "kernel", "family", "timeline", "configuration"
     family: str | None
     kernel: str | None
+    bound: Bound | None = None  # of the launch shapes with most headroom, as is the limiter
+    limiter: Limiter | None = None
     launch_shapes: list[LaunchShape] = Field(default_factory=list)
     time_frac: float | None
     headroom_s: float | None  # of `gpu` where that is told: ranks work at the same time, theirs do not add up
@@ -236,6 +248,8 @@ class StepRank(_Finding):
     kernel_s: float  # sum of its kernels and copies
     busy_s: float | None  # union of their intervals
     period_s: float | None  # median from start to start, profiler on
+    gaps_s: float | None = None  # of it, pauses for launches, and those between kernels of one launch
+    stalls_s: float | None = None  # of it, pauses too long for launches
     calls: float
 
 
@@ -346,6 +360,14 @@ class Timeline(_Finding):
     notes: list[str] = Field(default_factory=list)  # what is not on it and why; where its clocks differ
 
 
+class LostTime(_Finding):
+    """What ranks wait or low clocks cost, also where it is too little for a target."""
+
+    regains: Literal["waits", "clock"]
+    lost_s: float
+    window_s: float
+
+
 class NotEvaluated(_Finding):
     """A rule that lacked an input, and how to collect it."""
 
@@ -368,6 +390,7 @@ class Analysis(_Finding):
     step_table: StepTable | None = None
     step_table_missing: str | None = None  # why there is none
     timeline: Timeline | None = None
+    lost_time: list[LostTime] = Field(default_factory=list)
     serving: dict[str, Any] = Field(default_factory=dict)
     telemetry: dict[str, Any] = Field(default_factory=dict)
     not_evaluated: list[NotEvaluated] = Field(default_factory=list)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,7 +20,6 @@ from rocscope.study import Study
 
 if TYPE_CHECKING:
     from rocscope.comparison import Comparison
-    from rocscope.hardware import GpuSpec
     from rocscope.models.served import ServedModel
     from rocscope.reports.report import Report
 
@@ -184,7 +183,7 @@ def analyze_capture(
     capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
 ) -> Analysis:
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
-    from rocscope import ceilings_choice, metrics, ranking, selection, step_context, taxonomy
+    from rocscope import ceilings_choice, gpu_choice, metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
     from rocscope.models import apply, given_context, sequence
 
@@ -196,7 +195,9 @@ def analyze_capture(
     names = taxonomy.classify(metrics.kernel_names(capture))
 
     say("measuring")
-    specs, doubts = ceilings_choice.apply(capture.manifest, _specs(capture, options), options.ceilings)
+    specs, doubts = ceilings_choice.apply(
+        capture.manifest, gpu_choice.specs(capture, options), options.ceilings
+    )
     served, unused = _served(capture, options)
     kernels, placed = metrics.group(capture, names), None
     if reason := apply.contradiction(kernels, served):
@@ -212,7 +213,7 @@ def analyze_capture(
     study = Study(capture, options, kernels, specs, served=served, placed=placed)
     for each in (*doubts, *([unused] if unused else [])):
         study.warn(each.code, each.message)
-    for index, recorded in _overridden(capture, specs):
+    for index, recorded in gpu_choice.overridden(capture, specs):
         study.warn(
             "gpu-overridden",
             f"GPU {index} is taken for the one that --gpu names; the recording is of {recorded}",
@@ -229,13 +230,18 @@ def compare(
     new: str | os.PathLike[str] | Capture,
     *,
     options: AnalyzeOptions | None = None,
+    tried: Sequence[str] = (),
     **chosen: Any,
 ) -> Comparison:
-    """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`."""
-    from rocscope import comparison
+    """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`.
+
+    ``tried`` holds ids of base's targets that were worked on, or how they start: their forecasts are scored
+    also where no change is seen.
+    """
+    from rocscope import comparison, track_record
 
     wanted = _checked(AnalyzeOptions, options, chosen)
-    sides = []
+    sides: list[comparison.Side] = []
     for recording in (base, new):
         capture = _capture((recording,), None)
         served, _ = _served(capture, wanted)
@@ -244,10 +250,11 @@ def compare(
                 capture=capture,
                 analysis=analyze_capture(capture, wanted),
                 model=capture.manifest.model,
+                forecast=None if sides else track_record.stored(recording, capture, wanted),
                 tp=wanted.tp or capture.manifest.model_tp or (served.tp if served else None),
             )
         )
-    return comparison.compare(*sides)
+    return comparison.compare(sides[0], sides[1], tried)
 
 
 def _plain_reports(options: ProfileOptions) -> tuple[Report, ...] | None:
@@ -328,34 +335,6 @@ def _checked(kind: type[_Options], options: _Options | None, chosen: dict[str, A
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {first['msg']}", f"see rocscope.config.{kind.__name__}") from error
-
-
-def _specs(capture: Capture, options: AnalyzeOptions) -> dict[int, GpuSpec | None]:
-    """Say which GPU each index is: as the user says, else as the recording describes it for certain."""
-    from rocscope import hardware
-
-    if options.gpu:
-        named = hardware.by_name(options.gpu)
-        return {gpu.gpu: named for gpu in capture.manifest.gpus}
-    return {
-        gpu.gpu: hardware.identify(
-            arch=gpu.arch, name=gpu.name, compute_units=gpu.compute_units, memory_bytes=gpu.memory_bytes
-        )
-        for gpu in capture.manifest.gpus
-    }
-
-
-def _overridden(capture: Capture, specs: dict[int, GpuSpec | None]) -> Iterator[tuple[int, str]]:
-    """Give the GPUs, and their names, that are for certain others than the user says."""
-    from rocscope import hardware
-
-    for gpu in capture.manifest.gpus:
-        recorded = hardware.identify(
-            arch=gpu.arch, name=gpu.name, compute_units=gpu.compute_units, memory_bytes=gpu.memory_bytes
-        )
-        taken = specs.get(gpu.gpu)
-        if recorded and taken and taken.name not in (recorded.name, *recorded.name.split(hardware.OR)):
-            yield gpu.gpu, recorded.name
 
 
 def _several(capture: Capture) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rocscope.advice import advise
-from rocscope.findings import Confidence, Gain, LaunchShape, NotEvaluated, Target
+from rocscope.findings import Confidence, Gain, LaunchShape, NotEvaluated, Regained, Target
 from rocscope.rule_facts import counters, fact_named
 from rocscope.thresholds import Shares, thresholds
 from rocscope.wording import digits, duration, percent
@@ -102,10 +102,21 @@ def identifier(kind: str, *parts: str) -> str:
     return "-".join(part for part in (kind, slug, digest) if part)
 
 
-def share_of(loss_frac: float, shares: Shares, basis: str) -> Gain:
-    """Return the gain of winning back a part of what is lost."""
+def share_of(
+    loss_frac: float, shares: Shares, basis: str, *, regains: Regained, shares_of: str | None = None
+) -> Gain:
+    """Return the gain of winning back a part of what is lost; ``shares_of`` is the name of the shares."""
     low, mid, high = (min(1.0, loss_frac * share) for share in (shares.low, shares.mid, shares.high))
-    return Gain(low_frac=low, mid_frac=mid, high_frac=high, basis=f"{basis}; {shares.source}")
+    return Gain(
+        low_frac=low,
+        mid_frac=mid,
+        high_frac=high,
+        basis=f"{basis}; {shares.source}",
+        regains=regains,
+        shares_of=shares_of,
+        before_frac=loss_frac,
+        least_frac=0.0,
+    )
 
 
 def of_lost_time(
@@ -115,6 +126,8 @@ def of_lost_time(
     lost_ns: float,
     wall_ns: float,
     shares: Shares,
+    regains: Regained,
+    shares_of: str | None,
     basis: str,
     confidence: Confidence,
     evidence: list[str],
@@ -130,7 +143,7 @@ def of_lost_time(
         kernel=None,
         time_frac=lost_ns / wall_ns,
         headroom_s=lost_ns * 1e-9,
-        expected_gain=share_of(lost_ns / wall_ns, shares, basis),
+        expected_gain=share_of(lost_ns / wall_ns, shares, basis, regains=regains, shares_of=shares_of),
         confidence=confidence,
         evidence=evidence,
         advice=advice,
@@ -160,16 +173,20 @@ def _of_kernels(known: pd.DataFrame, decisive: pd.DataFrame, window: float) -> I
 
 
 def _gains_ns(rows: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the time that each row loses at a low, middle and high share of the way to its least time."""
+    """Return the time that each row loses at a low, middle and high share of the way to its least time.
+
+    ``all`` is what it loses at the least time.
+    """
     exposed = rows["exposed_ns"].fillna(rows["time_ns"])
     least = rows["roof_ns"].clip(lower=rows["floor_ns"])
     ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
     shares = {limiter: _shares(limiter) for limiter in rows["limiter"].unique()}
-    return {
+    lost = {
         level: exposed
         * (1 - ratio ** rows["limiter"].map({at: getattr(of, level) for at, of in shares.items()}))
         for level in ("low", "mid", "high")
     }
+    return lost | {"all": exposed * (1 - ratio)}
 
 
 def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, window: float) -> Target:
@@ -195,6 +212,8 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
         scope="kernel",
         family=family,
         kernel=kernel,
+        bound=bound,
+        limiter=limiter,
         launch_shapes=_shapes(rows),
         time_frac=min(1.0, time_frac),
         headroom_s=headroom * 1e-9,
@@ -207,9 +226,13 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
     )
 
 
+def _class(limiter: str) -> str:
+    """Return under which name the shares of kernels of this limiter are kept."""
+    return "roof" if limiter in _ROOFS else "launch" if limiter == "launch" else "latency"
+
+
 def _shares(limiter: str) -> Shares:
-    gain = thresholds().gain
-    return gain["roof" if limiter in _ROOFS else "launch" if limiter == "launch" else "latency"]
+    return thresholds().gain[_class(limiter)]
 
 
 def _decisive(kernels: pd.DataFrame) -> pd.DataFrame:
@@ -265,7 +288,17 @@ def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
         f"kernels close about {percent(shares.low)} to {percent(shares.high)} of the way on a logarithmic "
         f"scale, {percent(shares.mid)} in the middle ({shares.source})"
     )
-    return Gain(low_frac=totals["low"], mid_frac=totals["mid"], high_frac=totals["high"], basis=basis)
+    before = float(exposed.sum() / window)
+    return Gain(
+        low_frac=totals["low"],
+        mid_frac=totals["mid"],
+        high_frac=totals["high"],
+        basis=basis,
+        regains="kernel",
+        shares_of=_class(limiter),
+        before_frac=before,
+        least_frac=max(0.0, before - totals["all"]),
+    )
 
 
 def _verdict(rows: pd.DataFrame) -> tuple[str, str]:

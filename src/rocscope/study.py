@@ -14,6 +14,7 @@ from rocscope.config import AnalyzeOptions
 from rocscope.findings import (
     FamilySummary,
     GpuSummary,
+    LostTime,
     NotEvaluated,
     PhaseSummary,
     StepTable,
@@ -119,6 +120,7 @@ class Study:
     step_table: StepTable | None = None
     step_table_missing: str | None = None  # why there is none
     timeline: Timeline | None = None
+    lost_time: list[LostTime] = field(default_factory=list)
     serving: dict[str, Any] = field(default_factory=dict)
     telemetry: dict[str, Any] = field(default_factory=dict)
     served: ServedModel | None = None  # the model, where it is known and its shapes fit the kernels

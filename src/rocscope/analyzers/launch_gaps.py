@@ -75,6 +75,8 @@ def _target(study: Study, gpu: int, wall: float, found: pauses.Pauses) -> Target
         lost_ns=lost,
         wall_ns=wall,
         shares=thresholds().gain["gaps"],
+        regains="gaps",
+        shares_of="gaps",
         basis=f"a part of the {percent(lost / wall)} lost in these pauses, as recorded with the profiler on",
         confidence="medium",
         evidence=evidence,

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from rocscope import metrics, ranking
 from rocscope.advice import advise
-from rocscope.findings import Gain, Target
+from rocscope.findings import Gain, LostTime, Target
 from rocscope.study import Study
 from rocscope.thresholds import thresholds
 from rocscope.wording import duration, percent
@@ -45,6 +45,8 @@ class Ranks:
         waits = float(each.max() - each.min()) * int(link["dispatches"].min())
         late, quick = (int(link.index.to_numpy()[at]) for at in (each.argmin(), each.argmax()))
         lines = thresholds().ranks
+        window = _window(study)
+        study.lost_time.append(LostTime(regains="waits", lost_s=waits * 1e-9, window_s=window * 1e-9))
         if waits / span < lines.wait_frac.value:
             return
         frame["critical"] = frame["gpu"] == late
@@ -133,7 +135,11 @@ def _gain(loss: float, extra: tuple[float, float] | None, window: float) -> Gain
     shares = thresholds().gain
     if extra is None:
         return ranking.share_of(
-            loss, shares["waits"], f"a part of the {percent(loss)} of the window spent waiting"
+            loss,
+            shares["waits"],
+            f"a part of the {percent(loss)} of the window spent waiting",
+            regains="waits",
+            shares_of="waits",
         )
     kernels, pauses = (part / window for part in extra)
     between = shares["extra_work"]
@@ -143,15 +149,19 @@ def _gain(loss: float, extra: tuple[float, float] | None, window: float) -> Gain
         f"dispatches {percent(pauses)}; no more than the {percent(loss)} that another rank waits; "
         f"{between.source}"
     )
-    return Gain(low_frac=low, mid_frac=mid, high_frac=high, basis=basis)
+    return Gain(low_frac=low, mid_frac=mid, high_frac=high, basis=basis, regains="waits", before_frac=loss)
+
+
+def _window(study: Study) -> float:
+    """Return the longest window of a GPU, else the most kernel time of one, ns."""
+    wall = float(study.kernels["wall_ns"].max())
+    return wall if wall > 0 else float(study.kernels.groupby("gpu")["time_ns"].sum().max())
 
 
 def _target(
     study: Study, waits: float, late: str, evidence: list[str], extra: tuple[float, float] | None
 ) -> Target:
-    frame = study.kernels
-    wall = float(frame["wall_ns"].max())
-    window = wall if wall > 0 else float(frame.groupby("gpu")["time_ns"].sum().max())
+    window = _window(study)
     loss = min(1.0, waits / window)
     advice, confirm_by = advise("timeline:straggler", "", "")
     return Target(

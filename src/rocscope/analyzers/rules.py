@@ -105,11 +105,17 @@ def _gain(rule: Rule, lost: float | None, facts: dict[str, Any]) -> Gain | None:
         basis = (
             f"the clock is {percent(missing)} below its peak, and the GPU works {percent(busy)} of the time"
         )
-        return ranking.share_of(missing * busy, rule.gain, basis)
+        return ranking.share_of(
+            missing * busy, rule.gain, basis, regains="clock", shares_of=f"rule:{rule.id}"
+        )
     if lost is None:
         return None
     return ranking.share_of(
-        lost, rule.gain, f"a part of the {percent(lost)} of the window spent in these kernels"
+        lost,
+        rule.gain,
+        f"a part of the {percent(lost)} of the window spent in these kernels",
+        regains="kernel",
+        shares_of=f"rule:{rule.id}",
     )
 
 

@@ -108,6 +108,8 @@ def _target(name: str, lost: int, wall: float, which: str, host: list[str]) -> T
         lost_ns=lost,
         wall_ns=wall,
         shares=thresholds().gain["stalls"],
+        regains="stalls",
+        shares_of="stalls",
         basis=f"a part of the {percent(lost / wall)} lost in long pauses",
         confidence="low",
         evidence=[

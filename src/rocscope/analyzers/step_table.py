@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from rocscope import columns, intervals, step_kernels
-from rocscope.analyzers import ranks
+from rocscope.analyzers import ranks, step_idle
 from rocscope.analyzers.measured_token import MeasuredToken, measured, other_load
 from rocscope.findings import StepFamily, StepKernel, StepRank, StepTable
 from rocscope.study import Study
@@ -25,7 +25,8 @@ class StepByFamily:
 
     name = "step_table"
     help = "one step by kernel family, ranks side by side"
-    needs = ("gpu", "process", "raw_name", "kernel", "family", "subfamily")
+    # the last: integrity has run
+    needs = ("gpu", "process", "raw_name", "kernel", "family", "subfamily", "perturbed")
     adds = ()
 
     def run(self, study: Study) -> None:
@@ -106,6 +107,7 @@ def _ranks(study: Study, found: step_kernels.StepKernels, sums: pd.DataFrame) ->
     named = ranks.labels(study)
     numbers = {each.process: each.rank for each in study.capture.manifest.processes}
     owners = study.kernels.groupby("gpu")["process"].first()
+    idle = step_idle.of_steps(study, found)
     rows = found.rows.filter(found.inside)
     gpu, start, end = (columns.ints(rows[name]) for name in ("gpu", "start_ns", "end_ns"))
     sides = []
@@ -123,6 +125,8 @@ def _ranks(study: Study, found: step_kernels.StepKernels, sums: pd.DataFrame) ->
                 kernel_s=float(mine["time_s"].sum()),
                 busy_s=None if busy is None else busy / found.steps[at],
                 period_s=found.period_s[at],
+                gaps_s=idle[at].gaps_s if at in idle else None,
+                stalls_s=idle[at].stalls_s if at in idle else None,
                 calls=float(mine["calls"].sum()),
             )
         )

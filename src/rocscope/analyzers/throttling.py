@@ -10,7 +10,7 @@ import numpy as np
 from rocscope import ranking
 from rocscope.analyzers import cycles, gpu_samples
 from rocscope.analyzers.gpu_samples import Floats, Ints, Telemetry
-from rocscope.findings import Target
+from rocscope.findings import LostTime, Target
 from rocscope.rules import rules
 from rocscope.study import Study
 from rocscope.thresholds import Shares
@@ -66,6 +66,7 @@ class Throttling:
             told += [sentence(followed)] if followed else []
             if target := _target(study, gpu, entries[gpu], followed):
                 found.append(target)
+        _note_lost(study, {gpu: entries[gpu] for gpu in deciding & set(entries)})
         ruled = ranking.identifier("rule", RULE, "")
         if not found:
             for each in study.targets:
@@ -170,6 +171,25 @@ def _cause(entry: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def _lost_ns(study: Study, gpu: int, missing_frac: float) -> float:
+    """Return which part of a GPU's working time the same cycles would not need at the peak clock."""
+    return missing_frac * min(
+        float(gpu_samples.busy_ns(study.capture, gpu)), ranking.window_ns(study.kernels)
+    )
+
+
+def _note_lost(study: Study, entries: dict[int, dict[str, Any]]) -> None:
+    """Note what low clocks cost, where the peak is known, also where it is too little for a target."""
+    window = ranking.window_ns(study.kernels)
+    lost = [
+        _lost_ns(study, gpu, max(0.0, 1 - entry["clock_hz"]["mean"] / entry["clock_hz"]["peak"]))
+        for gpu, entry in entries.items()
+        if entry["clock_hz"]["peak"]
+    ]
+    if lost and len(lost) == len(entries):
+        study.lost_time.append(LostTime(regains="clock", lost_s=max(lost) * 1e-9, window_s=window * 1e-9))
+
+
 def _target(study: Study, gpu: int, entry: dict[str, Any], followed: Followed | None) -> Target | None:
     clock, cause = entry["clock_hz"], _cause(entry)
     peak = clock["peak"] or clock["highest"]
@@ -177,7 +197,7 @@ def _target(study: Study, gpu: int, entry: dict[str, Any], followed: Followed | 
     if missing < _LEAST_LOSS_FRAC or cause is None:
         return None
     wall = ranking.window_ns(study.kernels)
-    lost = missing * min(float(gpu_samples.busy_ns(study.capture, gpu)), wall)
+    lost = _lost_ns(study, gpu, missing)
     slug, why = _CAUSES[cause[0]]
     name = f"GPU {gpu}: " if study.kernels["gpu"].nunique() > 1 else ""
     of = "peak" if clock["peak"] else "highest reading"
@@ -193,9 +213,11 @@ def _target(study: Study, gpu: int, entry: dict[str, Any], followed: Followed | 
         lost_ns=lost,
         wall_ns=wall,
         shares=_shares(followed),
+        regains="clock",
+        shares_of=None if _measured_here(followed) else f"rule:{RULE}",
         basis=f"a part of the {percent(lost / wall)} of the window that kernels at the {of} clock would not "
         "need if each took the same cycles",
-        confidence="high" if followed and followed.time_frac >= _LEAST_TIME_FRAC else "medium",
+        confidence="high" if _measured_here(followed) else "medium",
         evidence=[*evidence, *([sentence(followed)] if followed else [])],
     )
 
@@ -223,9 +245,13 @@ def _measured(entry: dict[str, Any]) -> list[str]:
     return [f"{', '.join(parts)} [throttling-sensors]"] if parts else []
 
 
+def _measured_here(followed: Followed | None) -> bool:
+    return followed is not None and followed.time_frac >= _LEAST_TIME_FRAC
+
+
 def _shares(followed: Followed | None) -> Shares:
     """What kernels of this recording showed, else what the rule on clocks estimates."""
-    if followed is not None and followed.time_frac >= _LEAST_TIME_FRAC:
+    if followed is not None and _measured_here(followed):
         return Shares(
             low=max(0.0, followed.share - _MARGIN),
             mid=followed.share,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from rocscope.comparison import forecasts
 from rocscope.comparison.clocks import by_clock, clock_notes
 from rocscope.comparison.comparable import why_not
 from rocscope.comparison.differences import differences, family_table, kernel_table, phase_table
@@ -12,8 +14,11 @@ from rocscope.comparison.side import Side
 from rocscope.comparison.step_tier import step_tier
 
 
-def compare(base: Side, new: Side) -> Comparison:
-    """Say what changed from ``base`` to ``new``. What cannot be compared is not judged."""
+def compare(base: Side, new: Side, tried: Sequence[str] = ()) -> Comparison:
+    """Say what changed from ``base`` to ``new``, and what came of base's forecasts.
+
+    What cannot be compared is not judged. ``tried`` names targets that were worked on, see :mod:`forecasts`.
+    """
     unlike = why_not(base, new)
     notes = [
         "intervals hold the spread between steps of these two recordings, not from run to run: repeat both "
@@ -30,7 +35,7 @@ def compare(base: Side, new: Side) -> Comparison:
         tiers.append(tier)
     kernels = by_clock(base, new, differences(kernel_table(base), kernel_table(new), counts))
     notes += clock_notes(base, new, kernels, tiers)
-    return Comparison(
+    found_so_far = Comparison(
         comparable=not unlike,
         why_not=unlike,
         base=_about(base),
@@ -43,6 +48,9 @@ def compare(base: Side, new: Side) -> Comparison:
         noise_floor_frac=floor,
         notes=notes,
     )
+    scored = forecasts.score(base.targets, base.analysis, new.analysis, found_so_far, tried)
+    told = [*notes, *forecasts.notes(scored)]
+    return found_so_far.model_copy(update={"forecasts": scored, "notes": told})
 
 
 def _about(side: Side) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rocscope.findings import SCHEMA_VERSION, Basis
+from rocscope.findings import SCHEMA_VERSION, Basis, Bound, Limiter, Regained
 
 Verdict = Literal["better", "worse", "no difference shown"]
 Match = Literal["same", "renamed", "base only", "new only"]
@@ -66,14 +66,32 @@ class Reason(_Finding):
 
 
 class Forecast(_Finding):
-    """An earlier forecast and what came of it."""
+    """An earlier forecast and what came of it; shares are of base's window, as those of its targets."""
 
     target_id: str
+    problem: str = ""
+    scope: str = ""
+    family: str | None = None
+    kernel: str | None = None
+    bound: Bound | None = None
+    limiter: Limiter | None = None
+    regains: Regained | None = None
+    shares_of: str | None = None  # as of findings.Gain, with the next two
+    before_frac: float | None = None
+    least_frac: float | None = None
     low_frac: float
     mid_frac: float
     high_frac: float
-    actual_frac: float | None
-    hit: bool | None
+    actual_frac: float | None  # what the target's own time gave; null where it is not known
+    actual_low_frac: float | None = None  # interval of it, where its kernel stayed the same
+    actual_high_frac: float | None = None
+    total_frac: float | None = None  # what the whole step gave, of a base step
+    hit: bool | None  # actual_frac in [low_frac, high_frac]; null where it was not tried or is not known
+    tried: bool | None = None  # null where what became of it is not known
+    tried_by: Literal["seen", "said"] | None = None  # changed beyond noise, gone or renamed; or --tried
+    realised_share_frac: float | None = None  # of the way to the least time, logarithmic; or of what was lost
+    replaced_by: list[str] = Field(default_factory=list)  # kernels that took the place
+    basis: str = ""  # how the actual gain was come by, or why it is not known
 
 
 class Comparison(_Finding):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rocscope.capture import Capture
-from rocscope.findings import Analysis
+from rocscope.findings import Analysis, Target
 
 
 class Side(BaseModel):
@@ -19,6 +19,12 @@ class Side(BaseModel):
     analysis: Analysis
     model: dict[str, Any] | None = None  # config.json of the served model, where known
     tp: int | None = None
+    forecast: list[Target] | None = None  # as stored when the recording was analysed first
+
+    @property
+    def targets(self) -> list[Target]:
+        """The targets whose forecasts are scored: those stored, else those of the analysis."""
+        return self.analysis.targets if self.forecast is None else self.forecast
 
     @property
     def gpu(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rocscope.comparison.result import Comparison, Difference, Tier
-from rocscope.reports import figures
+from rocscope.reports import figures, forecast_text
 from rocscope.reports.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
             console.print(_table(title, rows))
             if len(rows) > MAX_ROWS:
                 console.print(f"  and {len(rows) - MAX_ROWS} more; see --json", markup=False)
+    if scored := [each for each in comparison.forecasts if each.tried]:
+        console.print()
+        console.print(forecast_text.table(scored))
     for note in comparison.notes:
         console.print("note: " + visible(note), markup=False)
 
