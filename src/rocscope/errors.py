@@ -19,7 +19,8 @@
     ├── RegressionFound      12   `compare --fail-on-regression`
     ├── CheckFailed          18   `doctor --validate`: something read is not what must be true
     ├── DaemonRunning        20   another daemon has this state folder
-    └── DaemonNotRunning     21   no daemon answers on the control socket
+    ├── DaemonNotRunning     21   no daemon answers on the control socket
+    └── StoreError           22   the daemon's state folder or store cannot be used
 
 The library raises; only ``cli.main`` prints and exits. Exit codes of the target program itself are
 passed through by ``profile``; a target's code is never one of ours by accident, because ours are
@@ -154,3 +155,9 @@ class DaemonNotRunning(RocscopeError):
     """No daemon answers on the control socket."""
 
     exit_code = 21
+
+
+class StoreError(RocscopeError):
+    """The daemon's state folder or store cannot be used: now, or not at all."""
+
+    exit_code = 22
