@@ -37,14 +37,17 @@ READABLE = [
 ]
 
 
+SIGNED = ("error_frac", "difference_frac", "overhead_frac")  # one figure against another
+
+
 def shares(value, path=""):
     """Every figure of the JSON whose name ends in _frac."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key.endswith("_frac") and inner is not None:
-                yield from (
-                    (f"{path}.{key}", each) for each in (inner if isinstance(inner, list) else [inner])
-                )
+            if key.endswith("_frac") and inner is not None and key not in SIGNED:
+                each = inner if isinstance(inner, dict) else {"": inner}  # mean and most of a sensor
+                many = [part for one in each.values() for part in (one if isinstance(one, list) else [one])]
+                yield from ((f"{path}.{key}", one) for one in many if one is not None)
             yield from shares(inner, f"{path}.{key}")
     elif isinstance(value, list):
         for i, inner in enumerate(value):

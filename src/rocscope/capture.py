@@ -79,7 +79,7 @@ class Notice(_Record):
     source: str = ""
 
 
-INFORMATION: Final = frozenset({"telemetry"})
+INFORMATION: Final = frozenset({"telemetry", "companions"})
 """Codes of notices that weaken nothing: they are no warnings."""
 
 
@@ -136,7 +136,8 @@ class Manifest(BaseModel):
     model: dict[str, object] | None = None  # the served model's config.json, where found
     model_tp: int | None = None  # tensor-parallel size, where known
     world_size: int | None = None  # ranks that ran together, where recorded; tensor-parallel or other
-    # what the load measured: {"kind", "profiled", "unprofiled"}, each as traffic/result.py reads it, or null
+    # what the load measured: {"kind", "profiled", "unprofiled", "beside"}, each as traffic/result.py reads
+    # it, or null; the last lay beside the recording, which does not tell whether a profiler was on
     load: dict[str, Any] | None = None
     # measured on the cards of this recording, where it was made; None: nobody looked
     ceilings: list[RecordedCeilings] | None = None

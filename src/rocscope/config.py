@@ -31,6 +31,7 @@ class AnalyzeOptions(_Options):
     # time per output token, measured without the profiler: held against the kernel time of a step
     tpot_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ceilings: str = "auto"  # measured ones: those of the capture or this machine; "none"; or a file of them
+    companions: bool = True  # read what lies beside a recording that is named alone and is of its run
 
     @field_validator("steps", "between_s")
     @classmethod

@@ -38,6 +38,7 @@ __all__ = [
 Progress = Callable[[str], None]
 _ONE_OF_SEVERAL: Final = re.compile(r"_TP\d+\b")  # as vLLM names the workers of a model that is split
 _WORTH_TABLES_S: Final = 5.0  # of a run without a profiler
+_Place = str | os.PathLike[str]
 _Options = TypeVar("_Options", AnalyzeOptions, ProfileOptions)
 
 
@@ -144,17 +145,18 @@ def __getattr__(name: str) -> Any:  # a class, imported when asked for
     raise AttributeError(f"module 'rocscope.pipeline' has no attribute {name!r}")
 
 
-def load(*paths: str | os.PathLike[str], progress: Progress | None = None) -> Capture:
+def load(*paths: _Place, progress: Progress | None = None, companions: bool = True) -> Capture:
     """Read recordings, or one saved capture, into a capture.
 
+    What lies beside one that is named alone and is of its run is read too, unless ``companions`` is false.
     Raises :class:`rocscope.errors.InputError` where nothing can be used.
     """
     from rocscope.collectors import discovery
 
-    return discovery.load([Path(path) for path in paths], progress=progress)
+    return discovery.load([Path(path) for path in paths], progress=progress, companions=companions)
 
 
-def load_table(path: str | os.PathLike[str]) -> Capture:
+def load_table(path: _Place) -> Capture:
     """Read a CSV of kernels measured elsewhere, one row a kernel and launch shape, into a capture.
 
     See :mod:`rocscope.collectors.table` for its columns. Raises :class:`rocscope.errors.InputError`.
@@ -165,7 +167,7 @@ def load_table(path: str | os.PathLike[str]) -> Capture:
 
 
 def analyze(
-    *recording: str | os.PathLike[str] | Capture,
+    *recording: _Place | Capture,
     options: AnalyzeOptions | None = None,
     progress: Progress | None = None,
     **chosen: Any,
@@ -176,7 +178,8 @@ def analyze(
     override ``options``. Raises :class:`rocscope.errors.RocscopeError`; a recording without GPU kernels is
     no error.
     """
-    return analyze_capture(_capture(recording, progress), _checked(AnalyzeOptions, options, chosen), progress)
+    wanted = _checked(AnalyzeOptions, options, chosen)
+    return analyze_capture(_capture(recording, wanted, progress), wanted, progress)
 
 
 def analyze_capture(
@@ -226,8 +229,8 @@ def analyze_capture(
 
 
 def compare(
-    base: str | os.PathLike[str] | Capture,
-    new: str | os.PathLike[str] | Capture,
+    base: _Place | Capture,
+    new: _Place | Capture,
     *,
     options: AnalyzeOptions | None = None,
     tried: Sequence[str] = (),
@@ -243,7 +246,7 @@ def compare(
     wanted = _checked(AnalyzeOptions, options, chosen)
     sides: list[comparison.Side] = []
     for recording in (base, new):
-        capture = _capture((recording,), None)
+        capture = _capture((recording,), wanted)
         served, _ = _served(capture, wanted)
         sides.append(
             comparison.Side(
@@ -317,13 +320,14 @@ def _replace_capture(capture: Capture, folder: Path) -> Path:
     return folder
 
 
-def _capture(recording: tuple[str | os.PathLike[str] | Capture, ...], progress: Progress | None) -> Capture:
-    captures = [each for each in recording if isinstance(each, Capture)]
-    if captures and len(recording) > 1:
+def _capture(
+    recording: tuple[_Place | Capture, ...], options: AnalyzeOptions, progress: Progress | None = None
+) -> Capture:
+    paths = [each for each in recording if not isinstance(each, Capture)]
+    if len(paths) < len(recording) > 1:
         raise UsageError("one capture or several paths, not both", "analyse them one by one")
-    if captures:
-        return captures[0]
-    return load(*(each for each in recording if not isinstance(each, Capture)), progress=progress)
+    found = [each for each in recording if isinstance(each, Capture)]
+    return found[0] if found else load(*paths, progress=progress, companions=options.companions)
 
 
 def _checked(kind: type[_Options], options: _Options | None, chosen: dict[str, Any]) -> _Options:

@@ -17,9 +17,9 @@ PROFILERS: Final = frozenset(
     | {"torch-profiler", "omniperf", "rocprof-compute", "table", "unknown"}
 )
 FORMATS: Final = re.compile(
-    r"(rocprof(v[123])?|rocpd|rocminfo|server|torch|kineto|omniperf|capture|chrome|table|telemetry)([-_ ]"
-    r"(csv|json|db|sqlite|trace|kernels?|counters?|stats|printed|text|results|copies|agents?|info|hip|v[123]"
-    r"|api|calls|derived|empty|input|log|memory|merged|metrics|operations|roofline|run|sysinfo|times))*"
+    r"(rocprof(v[123])?|rocpd|rocminfo|server|torch|kineto|omniperf|capture|chrome|table|telemetry|load|model)"
+    r"([-_ ](csv|json|db|sqlite|trace|kernels?|counters?|stats|printed|text|results?|copies|agents?|info|hip"
+    r"|v[123]|api|calls|config|derived|empty|input|log|memory|merged|metrics|operations|roofline|run|sysinfo|times))*"
 )
 SUFFIXES: Final = (".csv", ".json", ".db", ".txt", ".parquet", ".pftrace", ".gz")
 OPERATORS: Final = re.compile(
@@ -51,7 +51,9 @@ GIVEN: Final = re.compile(
     r"(gptq|awq|gguf|bnb)_gemm|kv_cache|(vector|matrix)_[a-z]{2,4}\d{1,2}|dequant|gemm|conv|ssm|attention|rmsnorm"
     r"|layernorm|rope|activation|moe|quantize|sampling|embedding|communication|memcpy|elementwise|reduction|other"
 )
-SUBJECTS: Final = re.compile(r"(gpu|process):\d{1,10}|server|host|node|load|engine|rocscope")
+SUBJECTS: Final = re.compile(
+    r"(gpu|process):\d{1,10}|load:(un)?profiled:\d{1,4}|load:beside:\d{1,4}|server|host|node|load|engine|rocscope"
+)
 METRICS: Final = re.compile(
     r"(vllm:)?[a-z][a-z0-9_:]{1,60}_(w|c|hz|j|s|v|ns|us|ms|bytes|frac|pct|count|total|sum|per_s|bytes_per_s|mhz|rpm)"
     r"|vllm:[a-z_]{3,60}|threads|throttled(_(power|current|thermal|reliability))?|throttle_status"
@@ -61,7 +63,7 @@ METRICS: Final = re.compile(
     r"|((ttft|itl|tpot|e2e|queue|prefill|decode)_s|request_(prompt|generation)_tokens)"
     r"_bucket:(inf|[0-9][0-9.e+-]{0,11})"
 )
-SAMPLE_SOURCES: Final = frozenset({"host", "amdsmi", "sysfs", "nvml", "serving"})
+SAMPLE_SOURCES: Final = frozenset({"host", "amdsmi", "sysfs", "nvml", "serving", "load"})
 PROCESS_NAME: Final = re.compile(
     r"python3?(\.\d{1,2})?|vllm|VLLM::(EngineCore|Worker|APIServer|Router)(_(TP|PP|DP|EP)?\d{1,3})*|pt_main_thread"
 )

@@ -322,7 +322,7 @@ def _against_load(found: Figures, load: Mapping[str, Any] | None) -> Figures | N
     ``None`` where the load's result is not known. The rate is not known where the server made other tokens
     too, such as those of warm-up requests: in what time is not told.
     """
-    ran = (load or {}).get("profiled") or (load or {}).get("unprofiled")
+    ran = next((load[name] for name in result.RUNS if load.get(name)), None) if load else None
     tokens, served = _sum(ran, "output_tokens"), found["generation_tokens"]
     seconds = _sum(ran, "duration_s")
     if tokens is None or seconds is None or served is None:

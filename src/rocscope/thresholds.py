@@ -75,6 +75,20 @@ class Targets(_Data):
     least_gain_frac: Figure
 
 
+class Noise(_Data):
+    """By how much one and the same thing differs from run to run."""
+
+    frac: float = Field(gt=0, lt=1)  # relative standard deviation
+    freedom: int = Field(ge=1)  # degrees of freedom that it was found with
+    source: str = Field(min_length=8)
+
+
+class Compare(_Data):
+    """When what differs between two recordings is more than noise."""
+
+    serving_noise: dict[str, Noise]  # by figure of a load
+
+
 class Shares(_Data):
     """Low, middle and high share of what could be gained, and why."""
 
@@ -100,6 +114,7 @@ class Thresholds(_Data):
     families: Families
     targets: Targets
     gain: dict[str, Shares]
+    compare: Compare
 
 
 @cache

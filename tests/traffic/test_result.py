@@ -38,7 +38,7 @@ def test_what_is_no_result_is_said(tmp_path: Path) -> None:
 
 def test_levels_hold_numbers_alone(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    level = {"concurrency": "<b>", "requests": True, "ttft_s": {"mean": "x", "p50": 1.5}, "itl_s": 5}
+    level = {"concurrency": "<b>", "requests": True, "ttft_s": {"mean": "x", "p50": 1.5}, "itl_s": [5]}
     path.write_text(json.dumps({"kind": "builtin", "levels": [level, "no level"]}))
     (found,) = result.read(path)["levels"]
     assert found["concurrency"] is None
@@ -62,7 +62,7 @@ NESTED = st.recursive(
 @given(st.dictionaries(KEYS, NESTED, max_size=3))
 def test_whatever_a_manifest_says_becomes_numbers(told: dict[str, object]) -> None:
     kept = result.numbers(told)
-    assert set(kept) == {"kind", "profiled", "unprofiled"}
+    assert set(kept) == {"kind", "profiled", "unprofiled", "beside"}
     overhead(kept)  # needs no more than that
     texts = set(_texts(kept))
     assert texts <= set(result.KINDS)

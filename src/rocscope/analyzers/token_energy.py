@@ -211,7 +211,7 @@ def _of_level(study: Study, name: str, seconds: float, power_w: float) -> dict[s
     if called is None or load is None:
         return None
     numbers = result.numbers(load)
-    for side in ("unprofiled", "profiled"):
+    for side in ("unprofiled", "beside", "profiled"):
         for level in (numbers[side] or {}).get("levels") or []:
             tokens, took = level["output_tokens"], level["duration_s"]
             if level["concurrency"] != int(called[1]) or not tokens or not took:

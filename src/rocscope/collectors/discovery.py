@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from rocscope.capture import Capture, is_capture
 from rocscope.capture import Source as Record
+from rocscope.collectors import companions as beside
 from rocscope.collectors import counter_rows, saved, stems
 from rocscope.collectors.builder import CaptureBuilder
 from rocscope.collectors.reader import Reader, readers
@@ -54,8 +55,10 @@ def recognise(path: Path) -> Reader | None:
     return _reader_of(Source.open(path))
 
 
-def load(paths: Sequence[Path], *, progress: Progress | None = None) -> Capture:
+def load(paths: Sequence[Path], *, progress: Progress | None = None, companions: bool = True) -> Capture:
     """Read ``paths`` (files, folders, or one saved capture) into one capture.
+
+    With one recording, unless ``companions`` is false, the files of its run that lie beside it are read too.
 
     A folder is walked; all that its files hold, of however many processes and ranks, becomes one capture.
     Files that nobody recognises or that cannot be read are noticed and the others used. ``progress`` is
@@ -79,9 +82,38 @@ def load(paths: Sequence[Path], *, progress: Progress | None = None) -> Capture:
         return Capture.load(found[0])
     if len(paths) == 1 and paths[0].is_file() and (shared := saved.shared(paths[0])) is not None:
         return shared
-    builder = CaptureBuilder()
-    _read_all(_recognised(paths, builder), builder, progress or (lambda _: None))
+    builder, say = CaptureBuilder(), progress or (lambda _: None)
+    found_files = _recognised(paths, builder)
+    _read_all(found_files, builder, say)
+    if companions and len(paths) == 1 and paths[0].is_file():
+        _read_beside(found_files[0], builder, say)
     return _finish(builder)
+
+
+def _read_beside(recording: _Found, builder: CaptureBuilder, progress: Progress) -> None:
+    """Read what lies beside a recording and is of its run, and say so."""
+    if recording.content == "description":
+        return
+    found = []
+    for path in beside.beside(recording.source.path):
+        try:
+            source = Source.open(path)
+        except InputError as error:
+            builder.notice("unreadable-file", error.message, path.name)
+            continue
+        reader = _reader_of(source) if source.head else None
+        if reader is not None and getattr(reader, "companion", False):
+            found.append(_Found(source, reader))
+    for each in sorted(found, key=lambda each: (each.reader.order, each.source.name)):
+        _read_one(each, builder, progress)
+    read = {source.path for source in builder.sources}
+    if taken := [each.source.name for each in found if each.source.name in read]:
+        builder.notice(
+            "companions",
+            f"taken along with {recording.source.name}, as their names say they are of its run: "
+            f"{', '.join(taken)} (--no-companions leaves them out)",
+            recording.source.name,
+        )
 
 
 def _recognised(paths: Sequence[Path], builder: CaptureBuilder) -> list[_Found]:
@@ -125,7 +157,30 @@ def _recognised(paths: Sequence[Path], builder: CaptureBuilder) -> list[_Found]:
             f"{_unfinished(builder)}",
             _readable(),
         )
-    return found
+    _refuse_several_runs(found)
+    return _without_doubtful_models(found, builder)
+
+
+def _refuse_several_runs(found: Sequence[_Found]) -> None:
+    runs = beside.runs((each.source.name, each.reader.name, each.content != "description") for each in found)
+    if runs:
+        raise InputError(
+            "several runs lie in one folder, each with a load or a server's metrics of its own: "
+            f"{', '.join(runs)}",
+            "name one of these files (what lies beside it is taken along), or two with `rocscope compare`",
+        )
+
+
+def _without_doubtful_models(found: list[_Found], builder: CaptureBuilder) -> list[_Found]:
+    """Leave out the configs of models where there are several: whose kernels these are is not told."""
+    configs = [each for each in found if each.reader.name == "model-config"]
+    if len(configs) < 2 or len(configs) == len(found):
+        return found
+    names = ", ".join(each.source.name for each in configs)
+    builder.notice(
+        "model-ambiguous", f"several models' configs, none is used: {names}; name one with --model"
+    )
+    return [each for each in found if each not in configs]
 
 
 def _named(path: Path) -> _Found:

@@ -80,7 +80,7 @@ def _read(outcome: Outcome, progress: Progress, lost: list[str]) -> Capture:
 
     progress(f"reading {len(paths)} files of {run.backend.name}")
     try:
-        capture = discovery.load(paths, progress=progress)
+        capture = discovery.load(paths, progress=progress, companions=False)
     except RocscopeError as error:
         if run.backend.name == "replay":
             raise

@@ -22,7 +22,8 @@ CONTENT: Final = ("dispatches", "aggregate", "counters", "api", "description")
 
 A reader whose files hold several of these says ``dispatches``, or, where it differs by file, has a method
 ``content_of(source) -> str``. Readers whose files make up one format together (kernel trace, counters and
-copies of rocprofv3 in CSV) share an attribute ``bundle``; without it a reader is a format of its own.
+copies of rocprofv3 in CSV) share an attribute ``bundle``; without it a reader is a format of its own. One
+whose files are read beside a recording that is named alone has ``companion = True``.
 """
 
 

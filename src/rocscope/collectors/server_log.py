@@ -24,6 +24,7 @@ class ServerLog:
     help = "a vLLM server's log (beside a recording: rules read it)"
     order = 90
     content = "description"
+    companion = True
 
     def recognises(self, source: Source) -> bool:
         """A log has lines stamped as vLLM does, or one of those that rules ask for."""

@@ -26,6 +26,7 @@ class MetricsText:
     help = "texts of a vLLM server's /metrics, with before, during or after in their names"
     order = 95
     content = "description"
+    companion = True
 
     def recognises(self, source: Source) -> bool:
         """It has samples whose names begin with ``vllm:``."""

@@ -56,6 +56,7 @@ class TelemetryCsv:
     help = "CSV of GPU sensors over time: time_ns and power_w or power_mw, clock_hz or sm_mhz, ..."
     order = 96  # after the recording, whose clock and GPUs it needs
     content = "description"
+    companion = True
 
     def recognises(self, source: Source) -> bool:
         """Its header names a time, and power, energy or a clock of the GPU."""

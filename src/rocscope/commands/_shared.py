@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rocscope.capture import Capture
     from rocscope.config import AnalyzeOptions
     from rocscope.findings import Analysis
 
@@ -35,6 +36,12 @@ def selection_options(command: Decorated) -> Decorated:
             help="The served model's config.json, or its folder: gives kernels their shapes.",
         ),
         click.option("--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where not recorded."),
+        click.option(
+            "--companions/--no-companions",
+            default=None,
+            help="Read files of the same run beside a recording that is named alone (a load's result, "
+            "metrics, telemetry, log, the model's config), or not. They are, and it is said.",
+        ),
     ]
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
@@ -108,6 +115,7 @@ def analyze_options(
     context: int | None = None,
     tpot_ms: float | None = None,
     ceilings: str = "auto",
+    companions: bool | None = None,
 ) -> AnalyzeOptions:
     """Check what :func:`selection_options` and the functions beside it give.
 
@@ -129,7 +137,17 @@ def analyze_options(
         context=context,
         tpot_s=None if tpot_ms is None else tpot_ms * 1e-3,
         ceilings=ceilings,
+        companions=companions is not False,
     )
+
+
+def say_companions(capture: Capture) -> None:
+    """Tell on standard error what was read beside the recording that was named."""
+    from rocscope.untrusted import visible
+
+    for notice in capture.manifest.notices:
+        if notice.code == "companions":
+            click.echo(visible(notice.message), err=True)
 
 
 @contextmanager

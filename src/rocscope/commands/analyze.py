@@ -61,7 +61,13 @@ def COMMAND(
         raise UsageError("a --table does not say which GPU it is of", "name it, for example --gpu MI100")
     options = _shared.analyze_options(**selection)  # type: ignore[arg-type]  # click gives them by these names
     with _shared.progress(enabled=not (quiet or as_json)) as step:
-        capture = pipeline.load_table(table) if table else pipeline.load(*paths, progress=step)
+        capture = (
+            pipeline.load_table(table)
+            if table
+            else pipeline.load(*paths, progress=step, companions=options.companions)
+        )
+        if not quiet:
+            _shared.say_companions(capture)
         analysis = pipeline.analyze_capture(capture, options, progress=step)
         written = pipeline.write_reports(analysis, capture, out) if out else {}
     _shared.show(analysis, written, as_json=as_json, quiet=quiet)

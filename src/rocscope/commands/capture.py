@@ -107,4 +107,4 @@ def _load(path: Path) -> Capture:
     from rocscope import pipeline
 
     with _shared.progress() as step:
-        return pipeline.load(path, progress=step)
+        return pipeline.load(path, progress=step, companions=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rocscope.comparison import serving_levels
 from rocscope.comparison.side import Side
 
 _MODEL_FIELDS: Final = (  # what makes a model another one; quantisation may be what is compared
@@ -31,8 +32,9 @@ def why_not(base: Side, new: Side) -> list[str]:
         first, second = of(base), of(new)
         if first != second and None not in (first, second):
             why.append(f"{what}: {first} against {second}")
+    loads = serving_levels.chosen(base, new) is not None
     for side, name in ((base, "base"), (new, "new")):
-        if not side.analysis.kernels:
+        if not side.analysis.kernels and not loads:
             why.append(f"{name} holds no GPU kernels")
     if base.model and new.model:
         why += [

@@ -10,6 +10,7 @@ from rocscope.comparison.clocks import by_clock, clock_notes
 from rocscope.comparison.comparable import why_not
 from rocscope.comparison.differences import differences, family_table, kernel_table, phase_table
 from rocscope.comparison.result import Comparison, Tier
+from rocscope.comparison.serving_tiers import served
 from rocscope.comparison.side import Side
 from rocscope.comparison.step_tier import step_tier
 
@@ -24,6 +25,8 @@ def compare(base: Side, new: Side, tried: Sequence[str] = ()) -> Comparison:
         "intervals hold the spread between steps of these two recordings, not from run to run: repeat both "
         "before you trust a small difference"
     ]
+    for side in (base, new):
+        notes += [each.message for each in side.capture.manifest.notices if each.code == "companions"]
     found = step_tier(base, new, comparable=not unlike)
     tiers: list[Tier] = []
     floor = None
@@ -33,6 +36,9 @@ def compare(base: Side, new: Side, tried: Sequence[str] = ()) -> Comparison:
     else:
         tier, floor, counts = found
         tiers.append(tier)
+    loads = served(base, new, comparable=not unlike)
+    tiers += loads.tiers
+    notes += loads.notes
     kernels = by_clock(base, new, differences(kernel_table(base), kernel_table(new), counts))
     notes += clock_notes(base, new, kernels, tiers)
     found_so_far = Comparison(

@@ -48,8 +48,9 @@ def _verdict(tier: Tier) -> str:
     if tier.low_frac is not None and tier.high_frac is not None:
         interval = f" (95 % interval {_change(tier.low_frac)} to {_change(tier.high_frac)})"
     write = figures.seconds if tier.unit == "s" else figures.significant
+    metric = tier.metric.removesuffix("_s") if tier.unit == "s" else tier.metric
     return (
-        f"{tier.verdict}: {tier.tier} {tier.metric.removesuffix('_s')} {write(tier.base)} -> "
+        f"{tier.verdict}: {tier.tier} {metric} {write(tier.base)} -> "
         f"{write(tier.new)}, {_change(tier.change_frac)}{interval}"
     )
 

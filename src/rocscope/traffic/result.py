@@ -8,65 +8,52 @@ from pathlib import Path
 from typing import Any, Final
 
 from rocscope.errors import InputError
+from rocscope.traffic import level
 
 MAX_BYTES: Final = 512 << 20
-KINDS: Final = ("builtin", "bench-serve", "command")
-_NUMBERS: Final = (
-    "concurrency",
-    "rate_per_s",
-    "requests",
-    "failed",
-    "duration_s",
-    "prompt_tokens",
-    "output_tokens",
-    "output_tokens_per_s",
-    "requests_per_s",
-)
-_SPREADS: Final = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
-_BENCH: Final = {
-    "concurrency": "max_concurrency",
-    "requests": "completed",
-    "failed": "failed",
-    "duration_s": "duration",
-    "prompt_tokens": "total_input_tokens",
-    "output_tokens": "total_output_tokens",
-    "output_tokens_per_s": "output_throughput",
-    "requests_per_s": "request_throughput",
-}
-_BENCH_SPREADS: Final = {"ttft_s": "ttft", "tpot_s": "tpot", "itl_s": "itl", "e2e_s": "e2el"}  # in ms there
-_POINTS: Final = {"mean": "mean_", "p50": "median_", "p90": "p90_", "p99": "p99_"}
+KINDS: Final = ("builtin", "bench-serve", "list", "command")
+RUNS: Final = ("profiled", "unprofiled", "beside")  # the last lay beside a recording: neither is told
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a result file into ``{"kind", "levels": [...]}``: numbers alone, ``None`` for what is not known.
 
-    A level has ``concurrency``, ``requests``, ``failed``, ``duration_s``, tokens and rates, and ``ttft_s``,
-    ``tpot_s``, ``itl_s``, ``e2e_s``, each with ``mean``, ``p50``, ``p90``, ``p99`` in seconds or ``None``.
-    Raises :class:`InputError` that names the file.
+    A level is as :func:`rocscope.traffic.level.read` gives it. Raises :class:`InputError` naming the file.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: over {MAX_BYTES >> 20} MiB, no result of a load", "check the file")
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: no result of a load ({error})", "see the load's log") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: no result of a load, but a JSON {type(raw).__name__}", "check the file")
-    if raw.get("kind") == "builtin" and isinstance(raw.get("levels"), list):
-        return {
-            "kind": "builtin",
-            "levels": [_level(each) for each in raw["levels"] if isinstance(each, dict)],
-        }
-    if "output_throughput" in raw:
-        return {"kind": "bench-serve", "levels": [_bench(raw)]}
-    raise InputError(f"{path}: neither of our generator nor of vllm bench serve", "check the file")
+    kind, levels = raw_levels(raw, str(path))
+    return {"kind": kind, "levels": [level.read(each) for each in levels]}
+
+
+def raw_levels(raw: object, name: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return whose result a JSON value is, and its levels as they stand there.
+
+    Raises :class:`InputError` that says ``name`` where it is nobody's.
+    """
+    if isinstance(raw, dict) and raw.get("kind") == "builtin" and isinstance(raw.get("levels"), list):
+        return "builtin", [each for each in raw["levels"] if isinstance(each, dict)]
+    if isinstance(raw, dict) and "output_throughput" in raw:
+        return "bench-serve", [raw]
+    rows = [each for each in (raw if isinstance(raw, list) else [raw]) if isinstance(each, dict)]
+    found = [each for each in rows if level.read(each)["output_tokens_per_s"] is not None]
+    if not found:
+        raise InputError(
+            f"{name}: no result of a load, of our generator, of vllm bench serve or a list of levels",
+            "check the file; a list has objects with concurrency and output_tokens_per_s",
+        )
+    return "list", found
 
 
 def numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a manifest says of a load as numbers under known names alone: a capture is untrusted."""
     kind = measured.get("kind")
     kept: dict[str, Any] = {"kind": kind if kind in KINDS else "command"}
-    for name in ("profiled", "unprofiled"):
+    for name in RUNS:
         found = measured.get(name)
         levels = found.get("levels") if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping) or not isinstance(levels, list):
@@ -75,7 +62,7 @@ def numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
         source = found.get("kind")
         kept[name] = {
             "kind": source if source in KINDS else "command",
-            "levels": [_level(each) for each in levels if isinstance(each, dict)],
+            "levels": [level.read(each) for each in levels if isinstance(each, dict)],
         }
     return kept
 
@@ -111,7 +98,9 @@ def overhead(measured: Mapping[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {f"{name}_tokens_per_s": rate for name, rate in rates.items()}
     profiled, unprofiled = rates["profiled"], rates["unprofiled"]
     if profiled is None or not unprofiled:
-        if measured["kind"] == "command":
+        if measured.get("beside") and profiled is None and unprofiled is None:
+            why = "the load's result lay beside the recording and does not say whether a profiler was on"
+        elif measured["kind"] == "command":
             why = "the load was a command, which does not say how fast it was (--load builtin does)"
         elif measured["profiled"] is None:
             why = "no profiler was on"
@@ -121,28 +110,3 @@ def overhead(measured: Mapping[str, Any]) -> dict[str, Any]:
             why = "one of the two runs of the load left no token count"
         return {**given, "overhead_frac": None, "basis": None, "why_not": f"not measured: {why}"}
     return {**given, "overhead_frac": 1 - profiled / unprofiled, "basis": "measured", "why_not": None}
-
-
-def _level(raw: dict[str, Any]) -> dict[str, Any]:
-    level: dict[str, Any] = {name: _number(raw.get(name)) for name in _NUMBERS}
-    for name in _SPREADS:
-        given = raw.get(name)
-        level[name] = {at: _number(given.get(at)) for at in _POINTS} if isinstance(given, dict) else None
-    return level
-
-
-def _bench(raw: dict[str, Any]) -> dict[str, Any]:
-    level: dict[str, Any] = {name: _number(raw.get(_BENCH.get(name, ""))) for name in _NUMBERS}
-    rate = raw.get("request_rate")  # the text "inf" where all are sent at once
-    level["rate_per_s"] = _number(rate)
-    for name, word in _BENCH_SPREADS.items():
-        points = {at: _number(raw.get(f"{prefix}{word}_ms")) for at, prefix in _POINTS.items()}
-        known = {at: None if value is None else value / 1e3 for at, value in points.items()}
-        level[name] = known if any(value is not None for value in known.values()) else None
-    return level
-
-
-def _number(value: object) -> float | int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) < 1e18 else None  # neither infinity nor NaN is below
