@@ -81,6 +81,8 @@ class Notice(_Record):
 
 INFORMATION: Final = frozenset({"telemetry", "companions"})
 """Codes of notices that weaken nothing: they are no warnings."""
+UNRELATED: Final = frozenset({"clocks-unrelated", "clock-unknown", "telemetry-unaligned"})
+"""Codes of notices that say that the times of samples cannot be set against those of kernels."""
 
 
 class Dropped(_Record):
@@ -216,6 +218,13 @@ class Capture:
                     f"{path}: not a readable table ({error})", "collect the capture again"
                 ) from error
         return cls(manifest=manifest, **found)
+
+
+def unrelated(manifest: Manifest) -> str | None:
+    """Return why samples and kernels have no common clock; ``None`` where they have."""
+    if manifest.provenance == "replayed":
+        return "the kernels are replayed: they did not run while the samples were taken"
+    return next((each.message for each in manifest.notices if each.code in UNRELATED), None)
 
 
 def is_capture(folder: Path) -> bool:

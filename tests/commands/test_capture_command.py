@@ -112,7 +112,7 @@ def test_an_unknown_format_names_the_known(capsys: Captured, saved: Path) -> Non
     err = out(capsys, "capture", "export", saved, "--format", "xml", "-o", "x", code=2)[1]
     assert "csv, parquet, perfetto" in err
     err = out(capsys, "report", saved, "--format", "pdf", code=2)[1]
-    assert "csv, html, json, markdown, terminal" in err
+    assert "terminal, markdown, html, json, csv, perfetto" in err
 
 
 def test_share_makes_an_archive_that_loads_again(capsys: Captured, saved: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rocscope import intervals, metrics
-from rocscope.capture import Capture
+from rocscope.capture import Capture, unrelated
 from rocscope.thresholds import thresholds
 
 LEAST_SAMPLES: Final = 5  # in a window: fewer say nothing of it
@@ -25,8 +25,6 @@ LEAST_COVERED_FRAC: Final = 0.8  # of a window, for the rest to be taken as alik
 SETTLING_NS: Final = 1_000_000_000
 """Power sensors average, the recorded H200's over a second: so long a reading holds what was before."""
 LEAST_BY_POWER_S: Final = 2.0  # shorter windows are mostly what was before, by power readings
-UNRELATED: Final = frozenset({"clocks-unrelated", "clock-unknown", "telemetry-unaligned"})
-"""Notices that say that the times of samples cannot be set against those of kernels."""
 
 _SUBJECT: Final = re.compile(r"gpu:(\d{1,4})")
 _PHASE: Final = "phase:"
@@ -95,14 +93,7 @@ class Telemetry:
                 phases[subject.removeprefix(_PHASE)] = (span["min"], span["max"])
             elif subject.startswith(_DEVICE):
                 others.append(subject.removeprefix(_DEVICE))
-        return cls(dict(sorted(gpus.items())), phases, unrelated(capture), tuple(sorted(others)))
-
-
-def unrelated(capture: Capture) -> str | None:
-    """Return why samples and kernels have no common clock; ``None`` where they have."""
-    if capture.manifest.provenance == "replayed":
-        return "the kernels are replayed: they did not run while the samples were taken"
-    return next((each.message for each in capture.manifest.notices if each.code in UNRELATED), None)
+        return cls(dict(sorted(gpus.items())), phases, unrelated(capture.manifest), tuple(sorted(others)))
 
 
 def names(rows: pa.Table, column: str) -> list[str]:

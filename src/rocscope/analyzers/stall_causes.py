@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rocscope import columns, intervals
 from rocscope.analyzers import clocks, gpu_samples, host
+from rocscope.capture import unrelated
 from rocscope.study import Study
 from rocscope.wording import percent
 
@@ -36,7 +37,7 @@ def _cpu(study: Study, gpu: int, starts: Ints, ends: Ints) -> list[str]:
     """Weigh the process's CPU readings by the pause that lies in each; they cover the time since the last."""
     capture = study.capture
     subject = host.launchers(capture).get(gpu)
-    if gpu_samples.unrelated(capture) or subject is None:
+    if unrelated(capture.manifest) or subject is None:
         return []
     rows = gpu_samples.pick(capture.samples, "subject", subject)
     cpu = host.series(rows, "cpu_frac")

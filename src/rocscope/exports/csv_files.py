@@ -11,6 +11,7 @@ from rocscope import tables
 from rocscope.capture import Capture
 from rocscope.exports import enriched
 from rocscope.exports.target import replacing
+from rocscope.findings import Analysis
 from rocscope.untrusted import spreadsheet
 
 
@@ -19,7 +20,7 @@ class _CsvFiles:
     help = "a folder of CSV tables; names that a spreadsheet would run get a quote in front"
     folder = True
 
-    def write(self, capture: Capture, target: Path) -> list[Path]:
+    def write(self, capture: Capture, target: Path, analysis: Analysis | None = None) -> list[Path]:
         """Write each table of ``capture`` into the folder ``target``, a batch at a time."""
         written = []
         for name in tables.SCHEMAS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from rocscope.capture import Capture
+from rocscope.findings import Analysis
 
 
 @runtime_checkable
@@ -19,8 +20,10 @@ class Export(Protocol):
     help: str
     folder: bool  # whether it writes a folder rather than a file
 
-    def write(self, capture: Capture, target: Path) -> list[Path]:
-        """Write ``capture`` to ``target`` and return the files written.
+    def write(self, capture: Capture, target: Path, analysis: Analysis | None = None) -> list[Path]:
+        """Write ``capture`` to ``target``, with what ``analysis`` says where this format can tell it.
+
+        Returns the files written.
 
         Each file is whole or absent; a file of that name is replaced, another is left alone. Raises
         :class:`rocscope.errors.InputError` where the capture has nothing that this format can hold.

@@ -38,6 +38,48 @@ def assign(dispatches: pa.Table) -> npt.NDArray[np.int32]:
     return lane
 
 
+def of_spans(spans: pa.Table, gpus: set[int]) -> list[int]:
+    """Return the lane of each span among those of its thread, or of its GPU for annotations of ``gpus``."""
+    lane = [0] * spans.num_rows
+    if not spans.num_rows:
+        return lane
+    frame = spans.select(["process", "thread", "kind", "gpu", "start_ns", "end_ns"]).to_pandas()
+    frame["kind"] = (frame["kind"] == "gpu_annotation") & frame["gpu"].isin(gpus)
+    frame.loc[frame["kind"], ["process", "thread"]] = -1
+    frame.loc[~frame["kind"], "gpu"] = -1
+    for _, mine in frame.groupby(["process", "thread", "gpu"], dropna=False, sort=False):
+        for row, found in zip(
+            mine.index, nested(mine["start_ns"].tolist(), mine["end_ns"].tolist()), strict=True
+        ):
+            lane[row] = found
+    return lane
+
+
+def nested(starts: list[int], ends: list[int]) -> list[int]:
+    """Return the lane of each span so that those of one lane lie within one another or apart.
+
+    A track of a trace viewer holds calls within calls; spans that overlap in part need another. The order is
+    the caller's; rows of ``starts`` and ``ends`` belong together.
+    """
+    stacks: list[list[int]] = []  # ends of what is open in each lane, outermost first
+    found = [0] * len(starts)
+    for at in sorted(range(len(starts)), key=lambda each: (starts[each], -ends[each])):
+        lane = next((lane for lane, stack in enumerate(stacks) if _fits(stack, starts[at], ends[at])), None)
+        if lane is None:
+            lane = len(stacks)
+            stacks.append([])
+        stacks[lane].append(ends[at])
+        found[at] = lane
+    return found
+
+
+def _fits(stack: list[int], start: int, end: int) -> bool:
+    """Close what has ended by ``start``, and tell whether the rest holds a span to ``end``."""
+    while stack and stack[-1] <= start:
+        stack.pop()
+    return not stack or end <= stack[-1]
+
+
 def _greedy(starts: list[int], ends: list[int]) -> list[int]:
     """Return the lowest lane free at each start; ``starts`` ascend."""
     busy: list[tuple[int, int]] = []  # (end, lane)

@@ -11,6 +11,7 @@ from rocscope import tables
 from rocscope.capture import Capture
 from rocscope.exports import enriched
 from rocscope.exports.target import replacing
+from rocscope.findings import Analysis
 
 
 class _Parquet:
@@ -18,7 +19,7 @@ class _Parquet:
     help = "a folder of Parquet tables, dispatches with family and short name"
     folder = True
 
-    def write(self, capture: Capture, target: Path) -> list[Path]:
+    def write(self, capture: Capture, target: Path, analysis: Analysis | None = None) -> list[Path]:
         """Write each table of ``capture`` into the folder ``target``, a row group a batch."""
         written = []
         for name in tables.SCHEMAS:

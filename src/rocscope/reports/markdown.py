@@ -19,7 +19,7 @@ MAX_SENTENCE: Final = 220  # characters; whole in analysis.json
 
 class _Markdown:
     name = "markdown"
-    help = "the answer and the top of each table, for an issue or a chat"
+    help = "the answer first, for an issue or a chat"
     filename = "report.md"
 
     def render(self, analysis: Analysis) -> str:
