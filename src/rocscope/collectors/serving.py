@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,7 +60,8 @@ _FINISHED: Final = "request_success"
 _MEANS: Final = ("kv_cache_used_frac",)  # over engines, where the others are sums
 _PARTS: Final = ("_bucket", "_sum", "_count")
 
-_Series = dict[str, dict[tuple[tuple[str, str], ...], float]]  # of a name, by its labels
+Labels = tuple[tuple[str, str], ...]
+Series = dict[str, dict[Labels, float]]  # of a name without its prefix, by its labels
 
 
 def _wanted() -> frozenset[str]:
@@ -91,12 +92,23 @@ class Snapshot:
             )
         lines, bad = _lines(text)
         series, rejected = _series(lines)
-        values = _values(series)
-        if not any(name in values for name in (*ours.GAUGES, *ours.TOTALS)):
+        values = values_of(series)
+        if not is_vllms(values):
             raise InputError(
                 "no metric of vLLM in the text", "the server may run with --disable-log-stats; leave it out"
             )
         return cls(values, bad + rejected)
+
+
+def is_vllms(values: Mapping[str, float]) -> bool:
+    """Whether there is anything of vLLM's among values of a text."""
+    return any(name in values for name in (*ours.GAUGES, *ours.TOTALS))
+
+
+def wanted(line: str) -> bool:
+    """Whether a line is of one of the names that we know."""
+    name = _NAME.match(line)
+    return name is not None and name[0] in _WANTED
 
 
 def looks_like(head: str) -> bool:
@@ -109,8 +121,7 @@ def _lines(text: str) -> tuple[list[str], int]:
     found: list[str] = []
     bad = 0
     for line in text.splitlines():
-        name = _NAME.match(line)
-        if name is None or name[0] not in _WANTED:
+        if not wanted(line):
             continue
         if len(line) > MAX_LINE or len(found) >= MAX_LINES:
             bad += 1
@@ -119,23 +130,28 @@ def _lines(text: str) -> tuple[list[str], int]:
     return found, bad
 
 
-def _series(lines: list[str]) -> tuple[_Series, int]:
+def _series(lines: list[str]) -> tuple[Series, int]:
     """Return each series' value, and how many lines gave none: malformed, repeated, not a number."""
-    found: _Series = {}
+    found: Series = {}
     bad = 0
-    for sample in _samples(lines):
+    for sample in samples(lines):
         if sample is None or not math.isfinite(sample.value) or sample.value < 0:
             bad += 1
             continue
-        series = found.setdefault(sample.name.removeprefix(_PREFIX), {})
-        key = tuple(sorted(sample.labels.items()))
+        name, key = meaning_of(sample)
+        series = found.setdefault(name, {})
         if key in series:
             bad += 1
         series.setdefault(key, sample.value)
     return found, bad
 
 
-def _samples(lines: list[str]) -> Iterator[Any]:
+def meaning_of(sample: Any) -> tuple[str, Labels]:
+    """Return a sample's name, without vLLM's prefix, and its labels."""
+    return sample.name.removeprefix(_PREFIX), tuple(sorted(sample.labels.items()))
+
+
+def samples(lines: list[str]) -> Iterator[Any]:
     """Give the samples, ``None`` for a line that is none; all lines at once, or each if one is bad."""
     from prometheus_client.parser import text_string_to_metric_families
 
@@ -152,7 +168,8 @@ def _samples(lines: list[str]) -> Iterator[Any]:
                 yield None
 
 
-def _values(series: _Series) -> dict[str, float]:
+def values_of(series: Series) -> dict[str, float]:
+    """Return the values of a text by our names."""
     found: dict[str, float] = {}
     for name, theirs in _GAUGES.items():
         if values := next((series[each] for each in theirs if each in series), None):
@@ -182,7 +199,7 @@ def _values(series: _Series) -> dict[str, float]:
     return found
 
 
-def _histogram(name: str, theirs: str, series: _Series) -> dict[str, float]:
+def _histogram(name: str, theirs: str, series: Series) -> dict[str, float]:
     found = {f"{name}{part}": math.fsum(series[f"{theirs}{part}"].values())
              for part in ("_sum", "_count") if f"{theirs}{part}" in series}  # fmt: skip
     for key, value in series.get(f"{theirs}_bucket", {}).items():

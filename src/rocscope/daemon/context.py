@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from rocscope.daemon.events import Events
     from rocscope.daemon.history import History
+    from rocscope.daemon.pace import Pace
     from rocscope.daemon.part import Part
     from rocscope.daemon.settings import Settings
 
@@ -74,6 +75,7 @@ class Context:
     clock: Clock
     store: Ledger
     history: History
+    pace: Pace
     events: Events
     facts: Facts
     parts: Mapping[str, Part] = field(default_factory=dict)  # that run now, by name

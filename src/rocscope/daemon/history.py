@@ -221,6 +221,18 @@ class History:
         ]
         return sorted(found) if len(self._subjects.get(subject, ())) > 1 else found
 
+    def spans(self, since_s: float, until_s: float) -> Iterator[tuple[str, str, str, list[float]]]:
+        """Give source, subject, metric and values of every series that was read between two moments.
+
+        The first moment is among them, the second is not.
+        """
+        for (source, subject), track in self._tracks.items():
+            rows = track.between(since_s, math.nextafter(until_s, -math.inf))
+            for metric, column in track.columns.items() if rows else ():
+                values = [value for row in rows if not math.isnan(value := column[row])]
+                if values:
+                    yield source, subject, metric, values
+
     def mean(self, subject: str, metric: str, since_s: float, until_s: float | None = None) -> float | None:
         """Return the mean of the values between two moments, ``None`` where there is none."""
         until = self._clock.monotonic_s() if until_s is None else until_s

@@ -8,8 +8,10 @@ newer) are needed: with one of them alone, workers are still killed (seen with 0
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +27,7 @@ SHUTDOWN_FLAG_SINCE: Final = (0, 18)  # vllm-project/vllm pull request 34730
 SHUTDOWN_VARIABLE_SINCE: Final = (0, 24)  # AMD's page on rocprofv3 with inference frameworks
 PROFILER_CONFIG_SINCE: Final = (0, 13)  # docs.vllm.ai, contributing/profiling
 DEFAULT_PORT: Final = 8000
+MAX_CONFIG_BYTES: Final = 1 << 20
 VERSION_DEADLINE_S: Final = 20.0
 MODULES: Final = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
 CLI_MODULES: Final = ("vllm.entrypoints.cli.main", "vllm")
@@ -187,13 +190,20 @@ def _interpreter(words: tuple[str, ...], index: int, path: str | None) -> tuple[
 
 def _config_file(name: str) -> dict[str, str]:
     """Read the plain ``key: value`` lines of a vLLM config file; nested values are not of interest."""
-    if not name:
-        return {}
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return {}
+    text = _small_file(name) if name else ""
     pairs = re.findall(
         r"^([A-Za-z][\w-]*):[ \t]*['\"]?([^'\"#\n]*?)['\"]?[ \t]*(?:#.*)?$", text, re.MULTILINE
     )
     return {f"--{key.replace('_', '-')}": value for key, value in pairs}
+
+
+def _small_file(name: str) -> str:
+    """Return the text of a plain file; the name may come from any process: no pipe or device holds us up."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return ""
+            return stream.read(MAX_CONFIG_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
