@@ -19,8 +19,9 @@ $(VENV)/.made:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml
+$(VENV)/.installed: $(VENV)/.made pyproject.toml hatch_build.py
 	$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m rocscope.reports.chart_library
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from typing import Any
 
 import pytest
 from sample_analysis import (
@@ -17,11 +18,18 @@ from sample_analysis import (
 )
 
 from rocscope.findings import Analysis, LaunchShape, Quantity
-from rocscope.reports import charts, html, summary
+from rocscope.reports import html, kernel_rows, summary
+from rocscope.reports import page as page_parts
+from rocscope.reports.charts import roofline
 
 
 def page(analysis: Analysis) -> str:
     return html.REPORT.render(analysis)
+
+
+def drawn(analysis: Analysis) -> dict[str, Any]:
+    figure = roofline.figure(analysis)
+    return json.loads(figure.json()) if figure is not None else {}
 
 
 def scripts(text: str) -> list[tuple[str, str]]:
@@ -69,13 +77,15 @@ def test_a_kernel_of_measured_bytes_and_uncounted_flops_is_a_line_along_its_band
         time_frac=0.5,
     )
     analysis = sample_analysis(kernels=[uncounted])
-    figure = json.loads(charts.roofline_json(analysis) or "{}")
+    figure = drawn(analysis)
     (line,) = [trace for trace in figure["data"] if trace["line"]["dash"] == "dot"]
-    assert line["text"].startswith("vecCopy N=3584: 500") and line["text"].endswith("FLOPs not counted")
-    assert [y / x for x, y in zip(line["x"], line["y"], strict=True)] == pytest.approx([5e11, 5e11])
+    label = figure["layout"]["annotations"][-1]["text"]
+    assert label.startswith("vecCopy N=3584: 500") and label.endswith("FLOPs not counted")
+    assert "62.1" not in line["text"] and "latency" in line["text"], "its evidence, under the pointer"
+    assert {round(y / x / 1e11, 6) for x, y in zip(line["x"], line["y"], strict=True)} == {5.0}
     assert "A dotted line is a kernel" in page(analysis)
     rare = [uncounted.model_copy(update={"time_frac": 0.01})]
-    assert charts.roofline_json(sample_analysis(kernels=rare)) is None
+    assert roofline.figure(sample_analysis(kernels=rare)) is None
 
 
 def test_a_chart_is_there_only_when_there_is_something_to_draw() -> None:
@@ -85,18 +95,21 @@ def test_a_chart_is_there_only_when_there_is_something_to_draw() -> None:
             sample_kernel(
                 bytes_per_dispatch=modelled, flops_per_dispatch=Quantity(), intensity_flop_per_byte=None
             )
-        ]
+        ],
+        timeline=None,
     )
-    unknown = sample_analysis(gpus=[sample_gpu(peak_bandwidth_bytes_per_s=None, peak_flops_per_s={})])
+    unknown = sample_analysis(
+        timeline=None, gpus=[sample_gpu(peak_bandwidth_bytes_per_s=None, peak_flops_per_s={})]
+    )
     for analysis in (flat, unknown, empty_analysis()):
-        assert charts.roofline_json(analysis) is None
+        assert roofline.figure(analysis) is None
         assert len(scripts(page(analysis))) == 1
         assert len(page(analysis)) < 120_000
 
 
 def test_hostile_text_is_escaped_everywhere() -> None:
     text = page(hostile_analysis())
-    assert len(scripts(text)) == 3
+    assert len(scripts(text)) == 4
     own = re.sub(r"<script>.*?</script>", "", text, flags=re.S)
     assert "<img" not in own
     assert "onerror=window" not in re.sub(r"&lt;.*?&gt;", "", own)
@@ -117,7 +130,7 @@ def test_a_million_shapes_do_not_make_a_page_of_a_million_rows() -> None:
     ]
     analysis = sample_analysis(kernels=kernels)
     text = page(analysis)
-    assert text.count('<tbody id="kernel-') == html.MAX_KERNELS
+    assert text.count('<tbody id="kernel-') == kernel_rows.MAX_KERNELS
     assert "600 smaller kernels (6.00" in text
     library = max(len(body) for _, body in scripts(text))
     assert len(text) - library < 3_000_000
@@ -135,13 +148,16 @@ def test_rows_carry_what_they_sort_by_and_unknown_is_no_number() -> None:
 def test_several_gpus_are_told_apart() -> None:
     kernels = [sample_kernel(), sample_kernel(gpu=1)]
     text = page(sample_analysis(kernels=kernels, gpus=[sample_gpu(0), sample_gpu(1)]))
-    assert "· GPU 1" in text
-    assert "<dt>GPUs</dt><dd>2</dd>" in text
+    assert "· rank 1" in text
+    assert '<option value="rank 1">' in text, "the table can be filtered by it"
+    assert "2 × MI100" in text
+    alike = page(sample_analysis(kernels=kernels, gpus=[sample_gpu(0, rank=None), sample_gpu(1, rank=None)]))
+    assert "· GPU 1" in alike
 
 
 def test_equal_gpus_share_their_roofs_and_others_have_their_own() -> None:
     def roofs(*gpus: object) -> int:
-        figure = json.loads(charts.roofline_json(sample_analysis(gpus=list(gpus))) or "{}")
+        figure = drawn(sample_analysis(gpus=list(gpus)))
         return sum(trace["meta"] == "roof" for trace in figure["data"])
 
     alone = roofs(sample_gpu(0))
@@ -152,11 +168,11 @@ def test_equal_gpus_share_their_roofs_and_others_have_their_own() -> None:
 
 
 def test_roofs_and_points_lie_where_they_should() -> None:
-    figure = json.loads(charts.roofline_json(sample_analysis()) or "{}")
+    figure = drawn(sample_analysis())
     slope = figure["data"][0]
     assert slope["y"][0] / slope["x"][0] == pytest.approx(1228.8e9)
-    assert slope["y"][1] == pytest.approx(46.1e12), "the pipe the kernels use, not the fastest of the card"
-    gemm = next(trace for trace in figure["data"] if trace["meta"] == "kernels")
+    assert slope["y"][-1] == pytest.approx(46.1e12), "the pipe the kernels use, not the fastest of the card"
+    gemm = next(trace for trace in figure["data"] if trace["mode"] == "markers+text")
     assert gemm["x"][0] == 1.917
     assert gemm["y"][0] == pytest.approx(2 * 8704 * 5120 / 60937.5e-9)
     sizes = gemm["marker"]["size"]
@@ -165,7 +181,7 @@ def test_roofs_and_points_lie_where_they_should() -> None:
 
 def test_all_pipes_are_drawn_where_it_is_not_told_which_is_used() -> None:
     kernels = [sample_kernel(ridge_flop_per_byte=None)]
-    figure = json.loads(charts.roofline_json(sample_analysis(kernels=kernels)) or "{}")
+    figure = drawn(sample_analysis(kernels=kernels))
     levels = {
         trace["y"][0]
         for trace in figure["data"]
@@ -183,9 +199,11 @@ def test_labels_never_overlap() -> None:
         )
         for i in range(8)
     ]
-    figure = json.loads(charts.roofline_json(sample_analysis(kernels=kernels)) or "{}")
-    named = [text for trace in figure["data"] if trace["meta"] == "kernels" for text in trace["text"] if text]
-    assert len(named) <= charts.MAX_NAMED
+    figure = drawn(sample_analysis(kernels=kernels))
+    named = [
+        text for trace in figure["data"] if trace["mode"] == "markers+text" for text in trace["text"] if text
+    ]
+    assert len(named) <= roofline.MAX_NAMED
 
 
 def test_a_divided_family_is_named_for_half_of_it_or_not_at_all() -> None:
@@ -208,7 +226,7 @@ def test_a_divided_family_is_named_for_half_of_it_or_not_at_all() -> None:
 
 
 def test_json_inside_a_script_is_plain_json() -> None:
-    assert json.loads(charts.for_script(json.dumps({"a": "</script><!--\u2028"}))) == {
+    assert json.loads(page_parts.for_script(json.dumps({"a": "</script><!--\u2028"}))) == {
         "a": "</script><!--\u2028"
     }
-    assert "<" not in charts.for_script('"</script>"')
+    assert "<" not in page_parts.for_script('"</script>"')

@@ -125,7 +125,7 @@ def test_csv_without_kernels_is_a_header() -> None:
 def test_untimed_kernels_get_no_share() -> None:
     families = [f.model_copy(update={"time_s": None, "time_frac": None}) for f in sample_families()]
     kernel = sample_kernel(time_s=None, time_frac=None, mean_ns=None)
-    analysis = sample_analysis(families=families, kernels=[kernel], targets=[])
+    analysis = sample_analysis(families=families, kernels=[kernel], targets=[], phases=[], timeline=None)
     assert (
         summary.headline(analysis)
         == "The kernels in this recording carry no times; only their counts are known."

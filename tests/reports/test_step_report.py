@@ -129,9 +129,9 @@ def test_the_page_has_the_table_under_a_heading():
     assert "One decode step, by family" in text and "Rank 3 ms" in text
     assert "12.61 12.63 12.65 12.67 12.64 99.5 % 0.47 %" in text
     page = reports()["html"].render(sample_analysis(step_table=made()))
-    assert 'href="#step"' in page
+    assert 'href="#ranks"' in page
     assert 'data-label="rank 3 ms">12.67</td>' in page and 'data-label="rank 3">320</td>' in page
-    assert 'href="#step"' not in reports()["html"].render(sample_analysis())
+    assert 'href="#ranks"' not in reports()["html"].render(sample_analysis())
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -74,6 +74,14 @@ def intensity(value: float | None) -> str:
     return UNKNOWN if value is None or not math.isfinite(value) else f"{significant(value)}{NBSP}FLOP/B"
 
 
+def rounded(value: float) -> str:
+    """Write a mark of an axis: ``100``, ``10 T``, ``0.01``."""
+    if value < 1e3:
+        return f"{value:g}"
+    size, prefix = next((s, p) for s, p in _PREFIXES if value >= s)
+    return f"{value / size:g}{NBSP}{prefix}"
+
+
 def percent(frac: float | None) -> str:
     """Write a share: ``59.9 %``, ``0.04 %``, ``<0.01 %``."""
     if frac is None or not math.isfinite(frac):
@@ -84,6 +92,12 @@ def percent(frac: float | None) -> str:
     if abs(value) < 1 and value != 0:
         return f"{value:.2f}{NBSP}%"
     return f"{significant(value)}{NBSP}%"
+
+
+def percent_range(low_frac: float, high_frac: float) -> str:
+    """Write an interval of shares: ``6.60 to 48.1 %``."""
+    low, high = percent(low_frac), percent(high_frac)
+    return f"{low.removesuffix(f'{NBSP}%')}{NBSP}to{NBSP}{high}"
 
 
 def count(value: float | None) -> str:

@@ -38,3 +38,18 @@ _SPARE: Final = ("#6a4c93", "#4f6d7a", "#9c6644", "#588157", "#b56576")
 def colour(family: str) -> str:
     """Return the colour of ``family`` as ``#rrggbb``; a family not listed always gets the same one too."""
     return COLOURS.get(family) or _SPARE[zlib.crc32(family.encode("utf-8", "replace")) % len(_SPARE)]
+
+
+def ink(background: str) -> str:
+    """Return black or white, whichever reads better on ``#rrggbb``; the contrast is 4.5 or more.
+
+    Relative luminance and contrast as WCAG 2 defines them: the two are equally readable at 0.179.
+    """
+    return "#000000" if luminance(background) > 0.179 else "#ffffff"
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of ``#rrggbb``, 0 to 1."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

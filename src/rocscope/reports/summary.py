@@ -120,14 +120,36 @@ def how_sure(analysis: Analysis) -> str:
         parts = ["The labelled share of kernel time is unknown"]
     else:
         parts = [
-            f"Labels cover {figures.percent(integrity.labelled_time_frac)} of kernel time{_on(integrity)}"
+            f"Labels cover {figures.percent(integrity.labelled_time_frac)} of kernel time{grounds(integrity)}"
         ]
+    return "; ".join([*parts, weaknesses(integrity)]) + "."
+
+
+def weaknesses(integrity: Integrity) -> str:
+    """Return what is wrong with the recording: rows left out and warnings, counted."""
+    parts = []
     dropped = sum(drop.count for drop in integrity.dropped)
     if dropped:
         parts.append(f"{figures.count(dropped)} {'row was' if dropped == 1 else 'rows were'} left out")
     warned = len(integrity.warnings)
     parts.append(f"{warned} integrity warning{'' if warned == 1 else 's'}" if warned else "no warnings")
-    return "; ".join(parts) + "."
+    return "; ".join(parts)
+
+
+def strip(analysis: Analysis) -> list[tuple[str, str]]:
+    """Return what the recording is of, a name and a figure each; what is not known is left out."""
+    gpus = analysis.gpus
+    models = sorted({gpu.model for gpu in gpus if gpu.model})
+    shares = [gpu.busy_frac for gpu in gpus if gpu.busy_frac is not None]
+    busy = [figures.percent(each) for each in sorted({min(shares), max(shares)})] if shares else []
+    told = [
+        ("GPU" if len(gpus) == 1 else "GPUs", f"{len(gpus)} × {', '.join(models) or 'unknown model'}"),
+        ("kernel time", figures.seconds(kernel_time_s(analysis))),
+        ("GPU busy", " to ".join(busy)),
+        ("dispatches", figures.count(analysis.integrity.dispatches)),
+        ("kernels with their shapes", figures.count(len(analysis.kernels))),
+    ]
+    return [(name, text) for name, text in told if text and text != figures.UNKNOWN]
 
 
 def _grounds(integrity: Integrity) -> list[str]:
@@ -140,7 +162,8 @@ def _grounds(integrity: Integrity) -> list[str]:
     return [f"{figures.percent(share)} {what}" for share, what in told if share]
 
 
-def _on(integrity: Integrity) -> str:
+def grounds(integrity: Integrity) -> str:
+    """Return what the bounds rest on, in brackets, or ``""``."""
     told = _grounds(integrity)
     return f" ({', '.join(told)})" if told else ""
 
@@ -151,6 +174,8 @@ def problem_shape(kernel: KernelFinding) -> str:
         return figures.UNKNOWN
     parts = []
     for key, value in kernel.problem_shape.items():
+        if value is None:
+            continue
         shown = figures.significant(value) if isinstance(value, float) else str(value)
         parts.append(f"{key}={shown}")
     return " ".join(parts)

@@ -1,56 +1,71 @@
-"""The roofline as a Plotly figure; colours of text and grid are the page's business (dark or light)."""
+"""The roofline: kernels by intensity and rate under the roofs of their GPU."""
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rocscope.findings import Analysis, GpuSummary, KernelFinding
 from rocscope.reports import figures, summary
+from rocscope.reports.charts.figure import Figure, inert, lines
+from rocscope.reports.charts.label_places import Box, Places, Spot, beside, places
 from rocscope.reports.palette import colour
 from rocscope.reports.text import shorten
 from rocscope.untrusted import visible
 
 MAX_POINTS: Final = 400
-MAX_NAMED: Final = 4
+MAX_NAMED: Final = 7
 _LARGEST_POINT_PX: Final = 34
 _SMALLEST_POINT_PX: Final = 7
-_CHART_PX: Final = (1030, 460)  # the plot on a desktop; labels are left out on narrow screens
+_WIDE_PX: Final = (1030, 460)  # the plot on a desktop
+_NARROW_PX: Final = (290, 330)  # and on a phone
 _SLOPE_FRAC: Final = 0.05  # of kernel time, for a line of its own
 _ABOVE: Final = 2.5  # times the highest roof, for its label
 _WIDEST: Final = 1e-2  # FLOP/B at the left edge where no kernel has a place
+_ALONG: Final = 24  # parts of a line
 _SAME_ROOF: Final = 0.02  # a ridge this near to that of a pipe is that pipe's
 
+Frame = tuple[float, float, float, float]  # left, right, bottom, top, as logarithms
 
-def roofline_json(analysis: Analysis) -> str | None:
-    """Return the roofline as JSON safe inside ``<script>``, or ``None`` where there is nothing to draw."""
+
+@dataclass(frozen=True)
+class _Plot:
+    """Where logarithms lie on a screen."""
+
+    frame: Frame
+    width_px: int
+    height_px: int
+
+    def x_px(self, logarithm: float) -> float:
+        left, right, _, _ = self.frame
+        return (logarithm - left) / (right - left) * self.width_px
+
+    def y_px(self, logarithm: float) -> float:
+        _, _, bottom, top = self.frame
+        return (top - logarithm) / (top - bottom) * self.height_px
+
+
+def figure(analysis: Analysis) -> Figure | None:
+    """Return the chart, or ``None`` where there is nothing to draw."""
     points, slopes = roofline_points(analysis), roofline_slopes(analysis)
     gpus = [gpu for gpu in analysis.gpus if gpu.peak_bandwidth_bytes_per_s and gpu.peak_flops_per_s]
     if not (points or slopes) or not gpus:
         return None
-    import plotly.graph_objects as go
-
-    figure = go.Figure(layout=_layout())
     low, high = _span(points, gpus)
     bottom, top = _height(points, gpus)
-    figure.update_xaxes(range=[math.log10(low), math.log10(high)])
-    figure.update_yaxes(range=[math.log10(bottom), math.log10(top)])
-    for gpu in _models(gpus):
-        _add_roofs(figure, gpu, points, low, high)
-    for kernel in slopes:
-        _add_slope(figure, kernel, low, top / _ABOVE)
     frame = (math.log10(low), math.log10(high), math.log10(bottom), math.log10(top))
+    drawn = Figure(_layout(frame))
+    for gpu in _models(gpus):
+        _add_roofs(drawn, gpu, points, low, high)
+    for kernel in slopes:
+        _add_slope(drawn, kernel, low, top / _ABOVE)
     if points:
-        _add_points(figure, points, _named(points, frame))
-    return for_script(figure.to_json())
-
-
-def for_script(text: str) -> str:
-    """Make JSON safe inside a ``<script>`` element: no ``<``, so neither an end tag nor a comment."""
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        _add_points(drawn, points, frame)
+    return drawn
 
 
 def roofline_points(analysis: Analysis) -> list[KernelFinding]:
@@ -72,7 +87,15 @@ def roofline_slopes(analysis: Analysis) -> list[KernelFinding]:
         and k.achieved_bandwidth_bytes_per_s
         and (k.time_frac or 0.0) >= _SLOPE_FRAC
     ]
-    return sorted(found, key=lambda kernel: -(kernel.time_s or 0.0))[:MAX_NAMED]
+    return sorted(found, key=lambda kernel: -(kernel.time_s or 0.0))[:4]
+
+
+def unplaced(analysis: Analysis) -> dict[str, Any]:
+    """Return how many kernels have no place here, and their share of kernel time."""
+    placed = {id(kernel) for kernel in (*roofline_points(analysis), *roofline_slopes(analysis))}
+    rest = [kernel for kernel in analysis.kernels if id(kernel) not in placed]
+    shares = [kernel.time_frac for kernel in rest if kernel.time_frac is not None]
+    return {"count": len(rest), "time_frac": sum(shares) if shares else None}
 
 
 def achieved_flops(kernel: KernelFinding) -> float | None:
@@ -82,17 +105,24 @@ def achieved_flops(kernel: KernelFinding) -> float | None:
     return kernel.flops_per_dispatch.value / (kernel.mean_ns / 1e9)
 
 
-def _layout() -> dict[str, Any]:
-    axis = {"type": "log", "exponentformat": "SI", "dtick": 1, "showline": True, "zeroline": False}
+def _layout(frame: Frame) -> dict[str, Any]:
     return {
-        "xaxis": {**axis, "title": {"text": "arithmetic intensity, FLOP/B"}},
-        "yaxis": {**axis, "title": {"text": "achieved, FLOP/s"}},
+        "xaxis": _axis(frame[:2], "arithmetic intensity, FLOP/B"),
+        "yaxis": _axis(frame[2:], "achieved, FLOP/s"),
         "hovermode": "closest",
-        "legend": {"orientation": "h", "y": -0.18, "x": 0, "itemsizing": "constant"},
-        "margin": {"l": 64, "r": 16, "t": 16, "b": 64},
-        "hoverlabel": {"align": "left"},
-        "template": "none",
+        "showlegend": False,
+        "annotations": [],
     }
+
+
+def _axis(ends: tuple[float, float], title: str) -> dict[str, Any]:
+    """Return an axis of decades, written out: Plotly's powers of ten need styles, which no page allows."""
+    decades = range(math.ceil(ends[0]), math.floor(ends[1]) + 1)
+    return {
+        "type": "log", "range": ends, "title": {"text": title}, "showline": True, "zeroline": False,
+        "tickvals": [10.0**decade for decade in decades],
+        "ticktext": [figures.rounded(10.0**decade) for decade in decades],
+    }  # fmt: skip
 
 
 def _models(gpus: list[GpuSummary]) -> list[GpuSummary]:
@@ -105,7 +135,7 @@ def _models(gpus: list[GpuSummary]) -> list[GpuSummary]:
 
 def _span(points: list[KernelFinding], gpus: list[GpuSummary]) -> tuple[float, float]:
     intensities = [k.intensity_flop_per_byte for k in points if k.intensity_flop_per_byte]
-    ridges = [max(g.peak_flops_per_s.values()) / (g.peak_bandwidth_bytes_per_s or 1.0) for g in gpus]
+    ridges = [max(_pipes(g, points).values()) / (g.peak_bandwidth_bytes_per_s or 1.0) for g in gpus]
     return min(intensities) / 2.5 if intensities else _WIDEST, max([*intensities, *ridges]) * 4
 
 
@@ -117,77 +147,41 @@ def _height(points: list[KernelFinding], gpus: list[GpuSummary]) -> tuple[float,
     return min(reached) / 3 if reached else slope / 10, max([*reached, *peaks]) * _ABOVE
 
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-
-
-def _named(points: list[KernelFinding], frame: tuple[float, float, float, float]) -> dict[int, str]:
-    """Choose which points carry their name and on which side, longest first, so that none overlap."""
-    left, right, bottom, top = frame
-    longest = max((k.time_s or 0.0) for k in points) or 1.0
-    spots: list[Box] = []
-    for kernel in points:
-        x = (math.log10(kernel.intensity_flop_per_byte or 1.0) - left) / (right - left) * _CHART_PX[0]
-        y = (top - math.log10(achieved_flops(kernel) or 1.0)) / (top - bottom) * _CHART_PX[1]
-        r = _point_px(kernel, longest) / 2
-        spots.append((x - r, y - r, x + r, y + r))
-    taken: list[Box] = []
-    chosen: dict[int, str] = {}
-    for index, kernel in enumerate(points[: 3 * MAX_NAMED]):
-        spot = spots[index]
-        width, middle = 6.5 * len(_label(kernel)) + 8, (spot[1] + spot[3]) / 2
-        for side, start in (("middle right", spot[2]), ("middle left", spot[0] - width)):
-            box = (start, middle - 9, start + width, middle + 9)
-            inside = box[0] > 0 and box[2] < _CHART_PX[0]
-            others = [*taken, *spots[:index], *spots[index + 1 :]]
-            if inside and len(chosen) < MAX_NAMED and not any(_overlap(box, other) for other in others):
-                chosen[index] = side
-                taken.append(box)
-                break
-    return chosen
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _add_roofs(figure: Any, gpu: GpuSummary, points: list[KernelFinding], low: float, high: float) -> None:
+def _add_roofs(drawn: Figure, gpu: GpuSummary, points: list[KernelFinding], low: float, high: float) -> None:
     bandwidths = [(gpu.peak_bandwidth_bytes_per_s, "datasheet", "solid")]
     if gpu.achievable_bandwidth_bytes_per_s:
         bandwidths.append((gpu.achievable_bandwidth_bytes_per_s, "achievable", "dash"))
     pipes = _pipes(gpu, points)
     top = max(pipes.values())
-    name = visible(gpu.model or "GPU")
+    name = gpu.model or "GPU"
     for bandwidth, kind, dash in bandwidths:
         if not bandwidth:
             continue
         label = f"{name} memory, {kind}: {figures.rate_bytes(bandwidth)}"
-        _line(figure, [low, top / bandwidth], [low * bandwidth, top], label, dash)
-        beside = top / bandwidth / 3  # on the slope, short of the ridge
+        _roof(drawn, [[low, top / bandwidth], [low * bandwidth, top]], inert(label), dash)
+        at = low * (top / bandwidth / low) ** 0.55  # on the slope, away from its ends
         above = kind == "datasheet"
-        _note(figure, beside, beside * bandwidth, f"{kind} {figures.rate_bytes(bandwidth)}", above=above)
+        _note(drawn, at, at * bandwidth, f"{kind} {figures.rate_bytes(bandwidth)}", above=above)
     for pipe, peak in pipes.items():
         start = peak / (gpu.peak_bandwidth_bytes_per_s or 1.0)
         label = f"{name} {pipe.replace('_', ' ')}, datasheet: {figures.rate_flops(peak)}"
-        _line(figure, [start, high], [peak, peak], label, "solid")
-        _note(figure, high, peak, f"{pipe.replace('_', ' ')} {figures.rate_flops(peak)}", above=True)
+        _roof(drawn, [[start, high], [peak, peak]], inert(label), "solid")
+        _note(drawn, high, peak, f"{pipe.replace('_', ' ')} {figures.rate_flops(peak)}", above=True)
 
 
-def _add_slope(figure: Any, kernel: KernelFinding, low: float, top: float) -> None:
+def _add_slope(drawn: Figure, kernel: KernelFinding, low: float, top: float) -> None:
     """Draw where a kernel of known bandwidth and unknown FLOPs may lie."""
     rate = kernel.achieved_bandwidth_bytes_per_s or 1.0
     label = f"{_label(kernel)}: {figures.rate_bytes(rate)}, FLOPs not counted"
-    _line(figure, [low, top / rate], [low * rate, top], label, "dot")
-    beside = math.sqrt(low * top / rate)
-    _note(figure, beside, beside * rate, label, above=False)
+    _roof(drawn, [[low, top / rate], [low * rate, top]], lines(_hover(kernel)), "dot")
+    at = math.sqrt(low * top / rate)
+    _note(drawn, at, at * rate, label, above=False)
 
 
-def _note(figure: Any, x: float, y: float, text: str, *, above: bool) -> None:
+def _note(drawn: Figure, x: float, y: float, text: str, *, above: bool) -> None:
     """Write ``text`` at a point: to its left and above, or to its right and below."""
     anchors = ("right", "bottom") if above else ("left", "top")
-    figure.add_annotation(
-        x=math.log10(x), y=math.log10(y), xanchor=anchors[0], yanchor=anchors[1], showarrow=False,
-        text=html.escape(text), font={"size": 11},
-    )  # fmt: skip
+    drawn.note(math.log10(x), math.log10(y), text, xanchor=anchors[0], yanchor=anchors[1])
 
 
 def _pipes(gpu: GpuSummary, points: list[KernelFinding]) -> dict[str, float]:
@@ -207,37 +201,78 @@ def _pipes(gpu: GpuSummary, points: list[KernelFinding]) -> dict[str, float]:
     return {" and ".join(names[:2]): peak for peak, names in merged.items()}
 
 
-def _line(figure: Any, x: list[float], y: list[float], label: str, dash: str) -> None:
-    figure.add_scatter(
-        x=x, y=y, mode="lines", line={"width": 2 if dash == "solid" else 1.5, "dash": dash},
-        hoverinfo="text", text=html.escape(label), showlegend=False, meta="roof",
+def _roof(drawn: Figure, ends: list[list[float]], hover: str, dash: str) -> None:
+    """Draw a roof. It answers to the pointer along its whole length, so it has points between its ends."""
+    along = [[a * (b / a) ** (i / _ALONG) for i in range(_ALONG + 1)] for a, b in ends]
+    drawn.line(
+        *along, line={"width": 2 if dash == "solid" else 1.5, "dash": dash},
+        hoverinfo="text", text=hover, meta="roof",
     )  # fmt: skip
 
 
-def _add_points(figure: Any, points: list[KernelFinding], named: dict[int, str]) -> None:
+def _add_points(drawn: Figure, points: list[KernelFinding], frame: Frame) -> None:
     longest = max((k.time_s or 0.0) for k in points) or 1.0
+    wide = _named(points, _Plot(frame, *_WIDE_PX), MAX_NAMED, (_label, _family_label), drawn)
+    narrow = _named(points, _Plot(frame, *_NARROW_PX), 4, (_family_label,), drawn)
+    nameless = ("", "middle right")
     families: dict[str, list[tuple[int, KernelFinding]]] = defaultdict(list)
     for index, kernel in enumerate(points):
         families[kernel.family].append((index, kernel))
     for family, members in families.items():
-        figure.add_scatter(
-            x=[k.intensity_flop_per_byte for _, k in members],
-            y=[achieved_flops(k) for _, k in members],
+        drawn.points(
+            [k.intensity_flop_per_byte for _, k in members],
+            [achieved_flops(k) for _, k in members],
             mode="markers+text",
-            name=html.escape(shorten(visible(family), 24)),
+            name=inert(family, 24),
             marker={
                 "color": colour(family),
                 "opacity": 0.85,
                 "size": [_point_px(k, longest) for _, k in members],
                 "line": {"width": 1, "color": "#ffffff"},
             },
-            text=[html.escape(_label(k)) if i in named else "" for i, k in members],
-            textposition=[named.get(i, "middle right") for i, _ in members],
+            text=[inert(wide.get(i, nameless)[0]) for i, _ in members],
+            textposition=[wide.get(i, nameless)[1] for i, _ in members],
             textfont={"size": 11},
-            hovertext=[_hover(k) for _, k in members],
+            hovertext=[lines(_hover(k)) for _, k in members],
             hoverinfo="text",
-            meta="kernels",
+            meta={
+                "text": [inert(narrow.get(i, nameless)[0]) for i, _ in members],
+                "textposition": [narrow.get(i, nameless)[1] for i, _ in members],
+            },
         )
+
+
+def _named(
+    points: list[KernelFinding],
+    plot: _Plot,
+    limit: int,
+    labels: tuple[Callable[[KernelFinding], str], ...],
+    drawn: Figure,
+) -> Places:
+    """Choose which points carry their name: the longest of each family first, then the longest of all."""
+    longest = max((k.time_s or 0.0) for k in points) or 1.0
+    spots = [
+        Spot(
+            plot.x_px(math.log10(k.intensity_flop_per_byte or 1.0)),
+            plot.y_px(math.log10(achieved_flops(k) or 1.0)),
+            _point_px(k, longest) / 2,
+            tuple(label(k) for label in labels),
+        )
+        for k in points
+    ]
+    notes: list[Box] = [
+        beside(plot.x_px(note["x"]), plot.y_px(note["y"]), note["text"], above=note["yanchor"] == "bottom")
+        for note in drawn.layout["annotations"]
+    ]
+    seen: set[str] = set()
+    first: list[int] = []
+    further: list[int] = []
+    for index, kernel in enumerate(points):
+        (further if kernel.family in seen else first).append(index)
+        seen.add(kernel.family)
+    ranked = [*first, *further]
+    chosen = places([spots[index] for index in ranked], plot.width_px, limit, notes)
+    return {ranked[at]: place for at, place in chosen.items()}
 
 
 def _label(kernel: KernelFinding) -> str:
@@ -246,15 +281,19 @@ def _label(kernel: KernelFinding) -> str:
     return shorten(visible(kernel.kernel), 28) + shorten(visible(detail), 12)
 
 
+def _family_label(kernel: KernelFinding) -> str:
+    return shorten(visible(kernel.family), 14)
+
+
 def _point_px(kernel: KernelFinding, longest: float) -> float:
     """Return a diameter whose area goes with time."""
     return max(_SMALLEST_POINT_PX, _LARGEST_POINT_PX * math.sqrt((kernel.time_s or 0.0) / longest))
 
 
-def _hover(kernel: KernelFinding) -> str:
-    lines = [
+def _hover(kernel: KernelFinding) -> list[str]:
+    told = [
         shorten(visible(kernel.kernel), 70),
-        visible(summary.shape(kernel)),
+        f"{visible(kernel.family)}, {visible(summary.shape(kernel))}",
         f"{figures.seconds(kernel.time_s)} in {figures.count(kernel.dispatches)} dispatches, "
         f"mean {figures.nanoseconds(kernel.mean_ns)}, {figures.percent(kernel.time_frac)} of kernel time",
         f"{figures.intensity(kernel.intensity_flop_per_byte)}, {figures.rate_flops(achieved_flops(kernel))}, "
@@ -262,5 +301,5 @@ def _hover(kernel: KernelFinding) -> str:
         f"bound {kernel.bound}, limiter {kernel.limiter}, confidence {kernel.confidence}",
     ]
     for sentence in kernel.evidence[:3]:
-        lines += textwrap.wrap(visible(sentence), 70)[:3]
-    return "<br>".join(html.escape(line, quote=False) for line in lines)
+        told += textwrap.wrap(visible(sentence), 70)[:3]
+    return told

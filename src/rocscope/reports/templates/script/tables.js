@@ -1,0 +1,53 @@
+"use strict";
+// The kernels table: found by words and filters, sorted by any figure, evidence opened and closed.
+(function () {
+  const table = document.getElementById("kernel-table");
+  if (!table) { return; }
+  const rows = Array.from(table.tBodies);  // one for each kernel: its row and its details
+  const form = document.getElementById("filters");
+  const search = document.getElementById("search");
+  const selects = Array.from(form.querySelectorAll("select"));
+  const shown = document.getElementById("shown");
+
+  function filter() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    for (const row of rows) {
+      const keep = words.every((word) => row.dataset.find.includes(word)) &&
+        selects.every((select) => !select.value || row.dataset[select.dataset.filter] === select.value);
+      row.hidden = !keep;
+      count += keep ? 1 : 0;
+    }
+    shown.textContent = count + " of " + rows.length + " kernels shown";
+  }
+
+  function sort(button) {
+    const heading = button.closest("th");
+    const down = heading.getAttribute("aria-sort") !== "descending";
+    for (const other of table.tHead.querySelectorAll("[aria-sort]")) { other.setAttribute("aria-sort", "none"); }
+    heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const key = button.dataset.sort;
+    const value = (row) => (row.dataset[key] === "" ? null : Number(row.dataset[key]));
+    const ordered = rows.slice().sort((a, b) => {
+      const x = value(a), y = value(b);
+      if (x === null || y === null) { return (x === null ? 1 : 0) - (y === null ? 1 : 0); }  // unknown last
+      return down ? y - x : x - y;
+    });
+    table.append(...ordered);
+  }
+
+  form.addEventListener("input", filter);
+  form.addEventListener("change", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(filter));
+  for (const button of table.tHead.querySelectorAll("button")) {
+    button.addEventListener("click", () => sort(button));
+  }
+  for (const button of table.querySelectorAll("button.kernel")) {
+    const more = document.getElementById(button.getAttribute("aria-controls"));
+    const toggle = (open) => { button.setAttribute("aria-expanded", String(open)); more.hidden = !open; };
+    button.addEventListener("click", () => toggle(more.hidden));
+    toggle(false);  // without this script they stay open, so that nothing is out of reach
+  }
+  filter();  // a browser may have kept what was typed before a reload
+})();
