@@ -131,11 +131,16 @@ class StateDir:
         return found.f_bavail * found.f_frsize
 
     def write_trouble(self) -> OSError | None:
-        """Try to write and sync 64 KiB here; return what the system says, ``None`` where it works."""
+        """Try to write and sync 64 KiB here, at the place in a file where the store would write.
+
+        Returns what the system says, ``None`` where it works.
+        """
+        sizes = [each.stat().st_size for each in self.path.glob("store.sqlite*")]
         probe = self.path / f".probe-{os.getpid()}"
         try:
             descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, FILE_MODE)
             try:
+                os.lseek(descriptor, max(sizes, default=0), os.SEEK_SET)  # leaves a hole: no space is taken
                 left = memoryview(bytes(_PROBE_BYTES))
                 while left:
                     left = left[os.write(descriptor, left) :]

@@ -133,7 +133,6 @@ class Store:
         """
         try:
             with closing(self._reader(deadline_s)) as connection:
-                connection.execute("BEGIN")
                 yield connection
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
@@ -181,8 +180,7 @@ class Store:
         database = self._folder.database
         if not database.exists() or not database.stat().st_size:
             return store_connection.connect_nothing(deadline_s)
-        writable = self._writer.condition.state != "read-only"
-        return store_connection.connect_reader(self._folder, deadline_s, writable=writable)
+        return store_connection.connect_reader(self._folder, deadline_s)
 
     def _verify(self) -> None:
         with self._lock:

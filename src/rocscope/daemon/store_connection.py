@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
@@ -52,10 +52,12 @@ _WRITER: Final = (
 )
 
 
-def connect_writer(folder: StateDir) -> sqlite3.Connection:
+def connect_writer(
+    folder: StateDir, chain: Sequence[store_schema.Migration] = store_schema.MIGRATIONS
+) -> sqlite3.Connection:
     """Open the store's file for writing, made where it is absent; the tables may still be missing or old.
 
-    Raises :class:`StoreError` for a file that is not ours, :class:`OSError` or :class:`sqlite3.Error` for
+    Raises :class:`StoreError` for a file that is not for us, :class:`OSError` or :class:`sqlite3.Error` for
     what the system says.
     """
     path = folder.database
@@ -66,6 +68,7 @@ def connect_writer(folder: StateDir) -> sqlite3.Connection:
         own_file(path.with_name(path.name + beside))
     connection = _connect(path, "mode=rw", BUSY_S)
     try:
+        store_schema.known(connection, chain)  # before anything is changed
         # before the first page is written: free pages can be given back a few at a time, without a VACUUM
         # that would need as much again
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -79,18 +82,34 @@ def connect_writer(folder: StateDir) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(folder: StateDir, deadline_s: float, *, writable: bool) -> sqlite3.Connection:
-    """Open the store's file for reading; a query that runs longer than ``deadline_s`` is interrupted.
-
-    ``writable``: whether the file system is. Where it is not, and the last writer left no log, SQLite must be
-    told that nobody writes.
-    """
+def connect_reader(folder: StateDir, deadline_s: float) -> sqlite3.Connection:
+    """Open the store's file for reading; a query that runs longer than ``deadline_s`` is interrupted."""
     path = folder.database
-    log = path.with_name(path.name + "-wal")
-    frozen = not writable and not (log.exists() and log.stat().st_size)
-    connection = _connect(path, "mode=ro&immutable=1" if frozen else "mode=ro", BUSY_S)
-    connection.execute("PRAGMA cache_size = -1000")
+    try:
+        connection = _reading(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # Readers share an index of the log, and make it where it is absent. On a disk that is full or
+        # read-only they cannot; where the last writer left no log either, the file alone is all there is.
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        connection = _reading(path, "mode=ro&immutable=1")
+    if store_schema.version(connection) == 0:  # being made
+        connection.close()
+        return connect_nothing(deadline_s)
     _limit(connection, deadline_s)
+    return connection
+
+
+def _reading(path: Path, mode: str) -> sqlite3.Connection:
+    connection = _connect(path, mode, BUSY_S)
+    try:
+        connection.execute("PRAGMA cache_size = -1000")
+        connection.execute("BEGIN")
+        store_schema.version(connection)  # from here on, this state is seen
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -99,6 +118,7 @@ def connect_nothing(deadline_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     store_schema.migrate(connection)
     connection.execute("PRAGMA query_only = ON")
+    connection.execute("BEGIN")
     _limit(connection, deadline_s)
     return connection
 

@@ -74,11 +74,10 @@ def version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def migrate(connection: sqlite3.Connection, chain: Sequence[Migration] = MIGRATIONS) -> int:
-    """Bring a store to the newest version of ``chain``; return the version it had.
+def known(connection: sqlite3.Connection, chain: Sequence[Migration] = MIGRATIONS) -> int:
+    """Return the version of a store's tables, changing nothing.
 
-    The connection must be in autocommit mode. Raises :class:`StoreError` where the file is a newer rocscope's
-    or no store at all.
+    Raises :class:`StoreError` where the file is a newer rocscope's or no store at all.
     """
     found = version(connection)
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
@@ -92,6 +91,15 @@ def migrate(connection: sqlite3.Connection, chain: Sequence[Migration] = MIGRATI
             f"the store has version {found}, this rocscope knows up to {len(chain)}",
             "upgrade rocscope, or give another folder with --state",
         )
+    return found
+
+
+def migrate(connection: sqlite3.Connection, chain: Sequence[Migration] = MIGRATIONS) -> int:
+    """Bring a store to the newest version of ``chain``; return the version it had.
+
+    The connection must be in autocommit mode. Raises as :func:`known` does.
+    """
+    found = known(connection, chain)
     for number, statements in enumerate(chain[found:], found + 1):
         connection.execute("BEGIN EXCLUSIVE")
         try:

@@ -44,6 +44,7 @@ class Writer:
     def __init__(self, folder: StateDir, clock: WallClock, chain: Sequence[store_schema.Migration]) -> None:
         self._folder, self._clock, self._chain = folder, clock, chain
         self._connection: sqlite3.Connection | None = None
+        self._inode = (0, 0)
         self._untold: deque[tuple[float, str, str]] = deque(
             maxlen=100
         )  # events to be written when that can be
@@ -67,6 +68,9 @@ class Writer:
 
     def run(self, group: Callable[[sqlite3.Connection], T], kind: Kind) -> T:
         """Run a group as one transaction; raises as it does, and :class:`StoreError`."""
+        if self._connection is not None and not self._still_there():
+            self._note("the store's file was taken away: a new one is begun")
+            self._drop()
         if self._connection is None:
             self.connect()
         if self._connection is None:
@@ -83,8 +87,8 @@ class Writer:
         return result
 
     def retry(self) -> None:
-        """Where writes fail, try one."""
-        if self.condition.state != "ok":
+        """Where writes fail, try one; where something is still to be told, tell it."""
+        if self.condition.state != "ok" or self._untold:
             with suppress(StoreError, sqlite3.Error):
                 self.run(
                     lambda connection: store_meta.put(connection, "tried", repr(self._clock.wall_s())),
@@ -109,18 +113,30 @@ class Writer:
             self._drop()
 
     def _opened(self, unclean: bool) -> sqlite3.Connection:
-        connection = store_connection.connect_writer(self._folder)
+        connection = store_connection.connect_writer(self._folder, self._chain)
         try:
             had = store_schema.migrate(connection, self._chain)
             if 0 < had < len(self._chain):
                 self._note(f"the store was brought from version {had} to {len(self._chain)}")
-            small = self._folder.database.stat().st_size <= store_connection.CHECKED_BYTES
+            found = self._folder.database.stat()
+            self._inode = (found.st_dev, found.st_ino)
+            small = found.st_size <= store_connection.CHECKED_BYTES
             if unclean and small and (said := store_connection.check(connection)):
                 raise _corrupt(said)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _still_there(self) -> bool:
+        """Say whether what is open is what lies at the file's place: SQLite would write on without a name."""
+        try:
+            found = self._folder.database.lstat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # what the system says comes with the write
+        return (found.st_dev, found.st_ino) == self._inode
 
     def _meet(self, error: Exception, kind: Trouble) -> None:
         if kind == "corrupt":
