@@ -19,11 +19,12 @@ class RealClock:
         return time.monotonic()
 
 
-def make_context(settings=None, *, hz=20.0, store=None, clock=None, max_cpu_frac=1.0):
+def make_context(settings=None, *, hz=20.0, folder=None, store=None, clock=None, max_cpu_frac=1.0):
     settings, clock = settings or Settings(), clock or RealClock()
     return Context(
         settings=settings,
         clock=clock,
+        folder=folder,
         store=store,
         history=History(clock, hz=hz, span_s=60),
         pace=Pace(hz, max_cpu_frac),

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from sqlite3 import Connection
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rocscope.daemon.events import Events
@@ -15,12 +12,13 @@ if TYPE_CHECKING:
     from rocscope.daemon.pace import Pace
     from rocscope.daemon.part import Part
     from rocscope.daemon.settings import Settings
-
-T = TypeVar("T")
+    from rocscope.daemon.state_dir import StateDir
+    from rocscope.daemon.store import Store
+    from rocscope.daemon.wall_clock import WallClock
 
 
 class Clock(Protocol):
-    """The daemon's clocks, in seconds; no part reads the system's own."""
+    """What of the daemon's clocks most need, in seconds; no part reads the system's own."""
 
     def wall_s(self) -> float:
         """Unix time, which may jump."""
@@ -28,18 +26,6 @@ class Clock(Protocol):
 
     def monotonic_s(self) -> float:
         """The time that :class:`History` is kept in."""
-        ...
-
-
-class Ledger(Protocol):
-    """What parts use of the store."""
-
-    def write(self, statement_group: Callable[[Connection], T]) -> Future[T]:
-        """Run it as one transaction in the writer's thread."""
-        ...
-
-    def read(self) -> AbstractContextManager[Connection]:
-        """Open a read-only connection."""
         ...
 
 
@@ -72,8 +58,9 @@ class Context:
     """Shared by all parts and used from the event loop; ``settings`` is another object after a reload."""
 
     settings: Settings
-    clock: Clock
-    store: Ledger
+    clock: WallClock
+    folder: StateDir
+    store: Store
     history: History
     pace: Pace
     events: Events

@@ -7,7 +7,12 @@ from typing import Final
 
 from rocscope.daemon.part import Part
 
-MODULES: Final[tuple[str, ...]] = ("telemetry_source", "host_source", "engine_source")
+MODULES: Final[tuple[str, ...]] = (
+    "telemetry_source",
+    "host_source",
+    "engine_source",
+    "downsample",
+)
 """Modules of this package, each with its part's class as ``PART``; one that others build on comes first."""
 
 
