@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 from rocscope import load_samples, pipeline, tables
 from rocscope.capture import Capture, Manifest
 from rocscope.cli import run
-from rocscope.comparison import Comparison, student
+from rocscope.comparison import Comparison, serving_tiers, student
 from rocscope.thresholds import thresholds
 
 TOKENS = "output_tokens_per_s"
@@ -59,7 +63,7 @@ def test_a_gain_at_two_and_a_loss_at_six_both_show(
     assert (gain.tier, gain.metric, gain.unit) == ("concurrency 2", TOKENS, "tokens/s")
     assert gain.change_frac == pytest.approx(0.0633, abs=1e-3)
     assert 0 < gain.low_frac < gain.change_frac < gain.high_frac
-    assert "measured.json" in gain.basis and "4 figures at once" in gain.basis
+    assert "h200_compare" in gain.basis and "4 figures at once" in gain.basis
     tpot = next(each for each in found.tiers if each.metric == "tpot_s" and each.tier == "concurrency 6")
     assert tpot.change_frac == pytest.approx(51.07 / 47.86 - 1) and tpot.base == pytest.approx(0.04786)
     assert run(["compare", *(str(tmp_path / f"{each}.load.json") for each in ("base", "new"))]) == 0
@@ -175,14 +179,22 @@ def test_single_requests_widen_an_interval_and_give_percentiles() -> None:
         for each in pipeline.compare(loaded(told, requests=requests), loaded(told, requests=slower)).tiers
     }
     assert worse["latency_s"].verdict == "worse"
-    assert worse["ttft_p99_s"].low_frac > 0  # far off, but what runs differ by nobody has measured
-    assert worse["ttft_p99_s"].verdict == "no difference shown" and "no verdict" in worse["ttft_p99_s"].basis
+    assert worse["ttft_p99_s"].verdict == "worse"
 
 
-def test_figures_without_known_noise_have_no_interval() -> None:
+def test_figures_without_known_noise_have_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = thresholds()
+    fewer = {name: each for name, each in known.compare.serving_noise.items() if "p99" not in name}
+    changed = known.model_copy(update={"compare": known.compare.model_copy(update={"serving_noise": fewer})})
+    monkeypatch.setattr(serving_tiers, "thresholds", lambda: changed)
     one, other = level(4, 100.0, p99_ttft_ms=10.0), level(4, 100.0, p99_ttft_ms=90.0)
     tier = pipeline.compare(loaded(one), loaded(other)).tiers[-1]
     assert (tier.metric, tier.low_frac, tier.verdict) == ("ttft_p99_s", None, "no difference shown")
+    requests = [{"ttft_s": np.linspace(0.01, 0.02, 30)}], [{"ttft_s": np.linspace(0.1, 0.2, 30)}]
+    sides = [loaded(level(4, 100.0), requests=each) for each in requests]
+    tier = pipeline.compare(*sides).tiers[-1]
+    assert tier.metric == "ttft_p99_s" and tier.low_frac > 1  # single requests alone: an interval, no verdict
+    assert tier.verdict == "no difference shown" and "no verdict" in tier.basis
 
 
 def test_loads_with_and_without_a_profiler_are_not_mixed() -> None:
@@ -199,19 +211,71 @@ def test_loads_with_and_without_a_profiler_are_not_mixed() -> None:
     assert note == "only base has the result of a load: no serving figures are compared"
 
 
+def pooled(sets: list[list[float]]) -> tuple[float, int]:
+    found = [np.log(each) for each in sets]
+    freedom = sum(len(each) - 1 for each in found)
+    return float(np.sqrt(sum(((each - each.mean()) ** 2).sum() for each in found) / freedom)), freedom
+
+
 def test_the_noise_is_what_repeated_loads_differed_by(examples: Path) -> None:
     recorded = json.loads((examples / "h200_changes" / "measured.json").read_text())
-    sets = [
+    short = [
         recorded["graphs"]["base_s"]
     ]  # of each server once, as the base of a change is the new of another
     for name in ("graphs", "gptq8-marlin", "gptq4-marlin"):
-        sets += [recorded[name]["new_s"], *recorded[name].get("also_s", {}).values()]
-    sets.append(recorded["gptq4-marlin"]["base_s"])
-    found = [np.log(each[1:]) for each in sets]
-    freedom = sum(len(each) - 1 for each in found)
-    frac = np.sqrt(sum(((each - each.mean()) ** 2).sum() for each in found) / freedom)
-    noise = thresholds().compare.serving_noise[TOKENS]
-    assert noise.frac == pytest.approx(frac, rel=0.02) and noise.freedom == freedom
+        short += [recorded[name]["new_s"], *recorded[name].get("also_s", {}).values()]
+    short.append(recorded["gptq4-marlin"]["base_s"])
+    short = [each[1:] for each in short]  # the first run warmed up
+
+    def repeats(of: Callable[[dict[str, Any]], float]) -> list[list[float]]:
+        found = []
+        for model in ("fp16", "gptq8"):
+            files = sorted((examples / "h200_compare" / "load").glob(f"{model}_*.json"))
+            runs = [json.loads(each.read_text())["levels"] for each in files]
+            found += [[of(level) for level in levels] for levels in zip(*runs, strict=True)]
+        return found
+
+    def most(sets: list[list[float]]) -> tuple[float, int]:
+        return max(pooled([each])[0] for each in sets), pooled(sets)[1]
+
+    wanted = {
+        TOKENS: pooled(short + repeats(lambda level: level[TOKENS])),
+        "latency_s": pooled(short + repeats(lambda level: level["e2e_s"]["mean"])),
+        "tpot_s": most(repeats(lambda level: level["tpot_s"]["mean"])),
+        "ttft_s": most(repeats(lambda level: level["ttft_s"]["mean"])),
+        "tpot_p99_s": most(repeats(lambda level: level["tpot_s"]["p99"])),
+        "ttft_p99_s": most(repeats(lambda level: level["ttft_s"]["p99"])),
+        "latency_p99_s": most(repeats(lambda level: level["e2e_s"]["p99"])),
+    }
+    noise = thresholds().compare.serving_noise
+    assert {name: (each.frac, each.freedom) for name, each in noise.items()} == {
+        name: (pytest.approx(frac, rel=0.01), freedom) for name, (frac, freedom) in wanted.items()
+    }
+
+
+def test_recorded_repeats_of_both_models_tell_every_level_apart(examples: Path, tmp_path: Path) -> None:
+    """8-bit against 16-bit on an H200, five runs of each level: faster at 1 and 2, slower from 4 on."""
+    sides = []
+    for model in ("fp16", "gptq8"):
+        folder = tmp_path / model
+        folder.mkdir()
+        for path in sorted((examples / "h200_compare" / "load").glob(f"{model}_*.json")):
+            shutil.copy(path, folder)
+        sides.append(folder)
+    found = pipeline.compare(*sides)
+    assert verdicts(found) == {"1": "better", "2": "better", "4": "worse", "8": "worse", "16": "worse"}
+    assert verdicts(found, "tpot_s") == verdicts(found)
+    assert set(verdicts(found, "ttft_s").values()) == {"no difference shown"}
+    assert "50 runs of 10 loads in these files" in " ".join(each.basis for each in found.tiers)
+
+
+@pytest.mark.parametrize("model", ["fp16", "gptq8"])
+def test_recorded_runs_of_one_server_are_told_apart_at_no_level(examples: Path, model: str) -> None:
+    files = sorted((examples / "h200_compare" / "load").glob(f"{model}_*.json"))
+    for first, second in combinations(files, 2):
+        found = pipeline.compare(first, second)
+        shown = [(each.tier, each.metric) for each in found.tiers if each.verdict != "no difference shown"]
+        assert not shown, (first.name, second.name)
 
 
 def test_equal_loads_are_seldom_told_apart() -> None:
