@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rocscope import pipeline
-from rocscope.comparison import step_tier
 from synthetic_capture import capture, row
 
 DECODE = "execute_context_0(0)_generation_2(2)"
@@ -78,7 +76,7 @@ def test_a_change_within_the_noise_is_not_shown():
 def test_annotated_steps_of_one_kind_are_compared():
     found = pipeline.compare(steps([2000] * 5), steps([1500] * 5))
     assert found.tiers[0].change_frac == pytest.approx(-0.25)
-    assert DECODE in found.tiers[0].basis and found.times_of == "recording"
+    assert DECODE in found.tiers[0].basis and found.times_of == "step"
     assert [each.name for each in found.phases] == ["decode"]
     assert found.phases[0].change_frac == pytest.approx(-0.25, abs=0.01)
 
@@ -123,14 +121,63 @@ def test_what_cannot_be_compared_is_not_judged():
     assert pipeline.compare(base, capture([])).why_not[-1] == "new holds no GPU kernels"
 
 
-@given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=12), st.floats(0.5, 2.0))
-def test_the_interval_scales_and_repeats(lengths, factor):
-    base = np.array(lengths)
-    low, high = step_tier.bootstrap(base, base * factor)
-    assert (low, high) == step_tier.bootstrap(base, base * factor)
-    assert low <= high
-    steady = np.full(5, lengths[0])
-    assert step_tier.bootstrap(steady, steady * factor) == pytest.approx((factor - 1, factor - 1))
+lengths_ns = st.lists(st.integers(9_000, 10_900), min_size=5, max_size=12)
+
+
+@settings(max_examples=12)
+@given(lengths_ns, st.sampled_from([0.5, 0.8, 1.25, 2.0]))
+def test_scaling_all_times_is_found_and_repeats(lengths, factor):
+    base, new = replay(lengths), replay([round(each * factor) for each in lengths])
+    found = pipeline.compare(base, new)
+    tier = found.tiers[0]
+    assert found == pipeline.compare(base, new)
+    assert tier.change_frac == pytest.approx(factor - 1, abs=1e-3)
+    assert tier.low_frac - 1e-3 <= factor - 1 <= tier.high_frac + 1e-3
+
+
+@settings(max_examples=12)
+@given(lengths_ns, lengths_ns)
+def test_swapping_the_sides_mirrors_what_is_said(first, second):
+    there, back = (
+        pipeline.compare(replay(first), replay(second)),
+        pipeline.compare(replay(second), replay(first)),
+    )
+    opposite = {
+        "better": "worse",
+        "worse": "better",
+        "no difference shown": "no difference shown",
+        None: None,
+    }
+    for one, other in [*zip(there.tiers, back.tiers, strict=True), *pairs(there.kernels, back.kernels)]:
+        assert opposite[one.verdict] == other.verdict
+        assert (1 + one.change_frac) * (1 + other.change_frac) == pytest.approx(1)
+        if one.low_frac is not None and other.high_frac is not None and other.high_frac > -1:
+            assert 1 + one.low_frac == pytest.approx(1 / (1 + other.high_frac), abs=1e-6)
+
+
+def pairs(one, other):
+    named = {each.name: each for each in other}
+    return [(each, named[each.name]) for each in one]
+
+
+@settings(max_examples=12)
+@given(lengths_ns)
+def test_a_recording_against_itself_shows_nothing_whatever_its_steps(lengths):
+    made = replay(lengths)
+    found = pipeline.compare(made, made)
+    assert {each.verdict for each in [*found.tiers, *found.kernels, *found.families]} == {
+        "no difference shown"
+    }
+    assert all(each.low_frac is None or each.low_frac <= 0 <= each.high_frac for each in found.kernels)
+
+
+@settings(max_examples=12)
+@given(lengths_ns, lengths_ns)
+def test_parts_of_a_change_add_up_to_it(first, second):
+    found = pipeline.compare(replay(first), replay(second, "abd"))
+    parts = sum(each.step_frac for each in [*found.kernels, *found.gaps])
+    assert parts == pytest.approx(found.tiers[0].change_frac, abs=1e-9)
+    assert sum(each.step_frac for each in [*found.families, *found.gaps]) == pytest.approx(parts, abs=1e-9)
 
 
 def test_the_strided_decoder_against_sixteen_bit_weights(examples):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from rocscope import assembly
+from rocscope import assembly, served_choice
 from rocscope.capture import Capture, is_capture
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, UsageError
@@ -19,8 +18,7 @@ from rocscope.findings import Analysis, Warned
 from rocscope.study import Study
 
 if TYPE_CHECKING:
-    from rocscope.comparison import Comparison
-    from rocscope.models.served import ServedModel
+    from rocscope.comparison import Comparison, Side
     from rocscope.reports.report import Report
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None]
-_ONE_OF_SEVERAL: Final = re.compile(r"_TP\d+\b")  # as vLLM names the workers of a model that is split
 _WORTH_TABLES_S: Final = 5.0  # of a run without a profiler
 _Place = str | os.PathLike[str]
 _Options = TypeVar("_Options", AnalyzeOptions, ProfileOptions)
@@ -186,12 +183,16 @@ def analyze_capture(
     capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
 ) -> Analysis:
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
+    return _analysed(capture, options or AnalyzeOptions(), progress)[1]
+
+
+def _analysed(capture: Capture, options: AnalyzeOptions, progress: Progress | None) -> tuple[Study, Analysis]:
+    """Return the workspace of an analysis, and what it says."""
     from rocscope import ceilings_choice, gpu_choice, metrics, ranking, selection, step_context, taxonomy
     from rocscope.analyzers import runner
     from rocscope.models import apply, given_context, sequence
 
     say = progress or (lambda _: None)
-    options = options or AnalyzeOptions()
     capture = selection.select(capture, options)
 
     say("classifying kernels")
@@ -201,7 +202,7 @@ def analyze_capture(
     specs, doubts = ceilings_choice.apply(
         capture.manifest, gpu_choice.specs(capture, options), options.ceilings
     )
-    served, unused = _served(capture, options)
+    served, unused = served_choice.served(capture, options)
     kernels, placed = metrics.group(capture, names), None
     if reason := apply.contradiction(kernels, served):
         served = None
@@ -225,7 +226,7 @@ def analyze_capture(
 
     say("ranking")
     targets, not_evaluated = ranking.rank(study.kernels, study.targets)
-    return assembly.analysis(study, targets, not_evaluated)
+    return study, assembly.analysis(study, targets, not_evaluated)
 
 
 def compare(
@@ -244,20 +245,26 @@ def compare(
     from rocscope import comparison, track_record
 
     wanted = _checked(AnalyzeOptions, options, chosen)
-    sides: list[comparison.Side] = []
-    for recording in (base, new):
-        capture = _capture((recording,), wanted)
-        served, _ = _served(capture, wanted)
-        sides.append(
-            comparison.Side(
-                capture=capture,
-                analysis=analyze_capture(capture, wanted),
-                model=capture.manifest.model,
-                forecast=None if sides else track_record.stored(recording, capture, wanted),
-                tp=wanted.tp or capture.manifest.model_tp or (served.tp if served else None),
-            )
-        )
+    sides = [side(_capture((each,), wanted), wanted) for each in (base, new)]
+    sides[0].forecast = track_record.stored(base, sides[0].capture, wanted)
     return comparison.compare(sides[0], sides[1], tried)
+
+
+def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None) -> Side:
+    """Analyse a recording and return it as one side of a comparison. Raises as :func:`analyze`."""
+    from rocscope.comparison import Side
+
+    options = options or AnalyzeOptions()
+    study, found = _analysed(capture, options, progress)
+    served = served_choice.served(capture, options)[0]
+    return Side(
+        capture=study.capture,
+        analysis=found,
+        model=capture.manifest.model,
+        tp=options.tp or capture.manifest.model_tp or (served.tp if served else None),
+        kernels=study.kernels,
+        placed=study.placed,
+    )
 
 
 def _plain_reports(options: ProfileOptions) -> tuple[Report, ...] | None:
@@ -339,45 +346,3 @@ def _checked(kind: type[_Options], options: _Options | None, chosen: dict[str, A
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {first['msg']}", f"see rocscope.config.{kind.__name__}") from error
-
-
-def _several(capture: Capture) -> bool:
-    """Tell whether this is a run, or one rank of a run, on several GPUs. Idle GPUs of the node count not."""
-    import pyarrow.compute as pc
-
-    manifest = capture.manifest
-    if (manifest.world_size or 1) > 1 or len(pc.unique(capture.dispatches["gpu"])) > 1:
-        return True
-    split = any(_ONE_OF_SEVERAL.search(each.name) for each in manifest.processes)
-    return any(each.rank for each in manifest.processes) or (split and manifest.world_size is None)
-
-
-def _served(capture: Capture, options: AnalyzeOptions) -> tuple[ServedModel | None, Warned | None]:
-    """Return the served model (of ``--model``, else of the manifest), or why what is known is not used.
-
-    Where several GPUs ran and nothing says how the model was split over them, its shapes are not known.
-    Raises :class:`InputError` for a ``--model`` that cannot be used.
-    """
-    source = options.model or capture.manifest.model
-    if source is None:
-        return None, None
-    from rocscope.models.served import ServedModel
-    from rocscope.models.served_attention import cache_bits, whole_experts
-
-    size = options.tp or capture.manifest.model_tp
-    if size is None and _several(capture):
-        if options.model:
-            ServedModel.load(options.model, 1)  # what the user named is checked, used or not
-        text = "several GPUs ran, and how the model was split over them is not recorded"
-        return None, Warned(code="tp-unknown", message=f"{text}: its shapes are not used; say --tp")
-    try:
-        served = ServedModel.load(source, size or 1)
-        if bits := cache_bits(capture.manifest.command):
-            served = replace(served, kv_cache_bits=bits)
-        if whole_experts(capture.manifest.command):
-            served = replace(served, expert_parallel=True)
-        return served, None
-    except InputError as error:
-        if options.model:
-            raise
-        return None, Warned(code="model-unusable", message=f"the recorded model is not used: {error.message}")

@@ -30,6 +30,7 @@ _MOST_ANCHORS: Final = 64  # kernels tried as the mark of a step
 _COVER_FRAC: Final = 0.5  # of the recording that the repeated steps must fill
 _PAUSE: Final = 2.0  # times the usual time between steps, beyond a step's own length: nothing was to be done
 _JITTER_FRAC: Final = 0.25  # periods may differ this much from their median before they are no period
+_HICCUPS_FRAC: Final = 0.05  # of many periods that may differ more: a host stalls now and then
 
 
 @dataclass(frozen=True)
@@ -156,14 +157,16 @@ class Periods:
     whole: bool = False  # nothing but these steps is in the recording
     span_ns: tuple[int, int] | None = None  # from the first mark to the last, the whole steps between them
     ends_within: bool = False  # what comes after the last mark is a part of one more step
+    starts_ns: NDArray[np.int64] | None = None  # of each of these steps
 
 
 def repeating(capture: Capture, gpu: int) -> Periods | None:
     """Find the period of a recording that replays one sequence of kernels, as graphs do.
 
     A step's mark is a kernel that occurs least often, at least three times, with one and the same set
-    of kernels between any two occurrences. ``None`` unless such a kernel exists, the periods stay within
-    25 % of their median and fill half the recording: better no period than a wrong one.
+    of kernels between any two occurrences. ``None`` unless such a kernel exists, the periods (of more than
+    twenty all but one in twenty) stay within 25 % of their median and fill half the recording: better no
+    period than a wrong one.
     """
     rows = timing(capture).rows.select(["gpu", "kernel", "start_ns"])
     rows = rows.filter(pc.and_(pc.equal(rows["gpu"], gpu), rows["start_ns"].is_valid()))
@@ -181,7 +184,7 @@ def repeating(capture: Capture, gpu: int) -> Periods | None:
         lengths = np.diff(start[at]) * 1e-9
         middle = float(np.median(lengths))
         covered = float(start[at[-1]] - start[at[0]]) / max(1.0, float(start[-1] - start[0]))
-        if middle <= 0 or covered < _COVER_FRAC or float(np.max(np.abs(lengths / middle - 1))) > _JITTER_FRAC:
+        if middle <= 0 or covered < _COVER_FRAC or not _steady(lengths / middle):
             continue
         name = short_name(str(names[code]))
         width = int(at[1] - at[0])
@@ -196,8 +199,14 @@ def repeating(capture: Capture, gpu: int) -> Periods | None:
             whole=bool(steps < len(at) + 1),
             span_ns=(int(start[at[0]]), int(start[at[-1]])),
             ends_within=_part_of(codes[at[-1] :], codes[at[0] : at[1]]),
+            starts_ns=start[at[:-1]].astype(np.int64),
         )
     return None
+
+
+def _steady(relative: NDArray[np.float64]) -> bool:
+    """Tell whether periods, as multiples of their median, are one period but for hiccups."""
+    return int((np.abs(relative - 1) > _JITTER_FRAC).sum()) <= int(_HICCUPS_FRAC * len(relative))
 
 
 def _same_between(codes: NDArray[np.int64], at: NDArray[np.int64]) -> bool:

@@ -1,62 +1,214 @@
-"""Two recordings set against each other. Intervals hold what :mod:`step_tier` says they hold."""
+"""Two sides set against each other: what changed, how sure that is, and whether they compare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from rocscope.comparison import forecasts
-from rocscope.comparison.clocks import by_clock, clock_notes
-from rocscope.comparison.comparable import why_not
-from rocscope.comparison.differences import differences, family_table, kernel_table, phase_table
-from rocscope.comparison.result import Comparison, Tier
-from rocscope.comparison.serving_tiers import served
+import numpy as np
+
+from rocscope.comparison import (
+    clocks,
+    comparable,
+    differences,
+    forecasts,
+    judging,
+    phase_rows,
+    resampling,
+    serving_tiers,
+    step_tier,
+)
+from rocscope.comparison import panel as panels
+from rocscope.comparison.judging import PERIOD, Judged, Measured
+from rocscope.comparison.panel import Panel
+from rocscope.comparison.result import Comparison, Difference, Statistics, Tier
 from rocscope.comparison.side import Side
-from rocscope.comparison.step_tier import step_tier
+from rocscope.comparison.step_matrix import Recorded, read
+
+LEVEL: Final = 0.95
+_TIERS_FRAC: Final = 0.6  # of the chance of being wrong that tiers and phases may take; the rest is kernels'
 
 
-def compare(base: Side, new: Side, tried: Sequence[str] = ()) -> Comparison:
+@dataclass
+class _Steps:
+    """What steps of both sides show."""
+
+    panels: list[Panel]
+    measured: list[Measured]
+    judged: list[Judged]  # of each panel's period
+    mixtures: list[tuple[phase_rows.Mixture, Judged]]
+    families: list[str]
+    critical: Any  # of the first panel's columns
+    comparisons: int
+
+
+def compare(
+    base: Side, new: Side, tried: Sequence[str] = (), *, level: float = LEVEL, pairs: int = 1
+) -> Comparison:
     """Say what changed from ``base`` to ``new``, and what came of base's forecasts.
 
-    What cannot be compared is not judged. ``tried`` names targets that were worked on, see :mod:`forecasts`.
+    What cannot be compared is not judged. All intervals hold at once with the chance ``level``, over this and
+    ``pairs - 1`` other comparisons. ``tried`` names targets that were worked on, see :mod:`forecasts`.
     """
-    unlike = why_not(base, new)
-    notes = [
-        "intervals hold the spread between steps of these two recordings, not from run to run: repeat both "
-        "before you trust a small difference"
-    ]
-    for side in (base, new):
-        notes += [each.message for each in side.capture.manifest.notices if each.code == "companions"]
-    found = step_tier(base, new, comparable=not unlike)
-    tiers: list[Tier] = []
-    floor = None
-    counts: tuple[float, float] | None = None
-    if found is None:
-        notes.append("no steps in common: neither the same step annotations nor a repeating sequence in both")
-    else:
-        tier, floor, counts = found
-        tiers.append(tier)
-    loads = served(base, new, comparable=not unlike)
-    tiers += loads.tiers
-    notes += loads.notes
-    kernels = by_clock(base, new, differences(kernel_table(base), kernel_table(new), counts))
-    notes += clock_notes(base, new, kernels, tiers)
-    found_so_far = Comparison(
-        comparable=not unlike,
+    unlike = comparable.why_not(base, new)
+    fit = not unlike
+    recorded = [_recorded(side) for side in (base, new)]
+    reasons = [each for each in recorded if isinstance(each, str)]
+    found, notes = None, [f"no steps in common: {reason}" for reason in dict.fromkeys(reasons)]
+    if not reasons:
+        found = _judged(recorded[0], recorded[1], (1 - level) / pairs)  # type: ignore[arg-type]  # no reasons
+        if found is None:
+            notes.append(
+                "no steps in common: neither the same step annotations nor a repeating sequence in both"
+            )
+    result = _without_steps(base, new)
+    if found is not None:
+        result = _with_steps(base, new, found, fit)
+        result["statistics"] = _statistics(found, level, pairs)
+    loads = serving_tiers.served(base, new, comparable=fit)
+    tiers = [*clocks.at_one_clock(base, new, result["tiers"]), *loads.tiers]
+    kernels = clocks.by_clock(base, new, result["kernels"])
+    notes = [*result["notes"], *_companions(base, new), *notes, *loads.notes]
+    notes += clocks.clock_notes(base, new, kernels, tiers)
+    so_far = Comparison(
+        comparable=fit,
         why_not=unlike,
         base=_about(base),
         new=_about(new),
-        tiers=tiers,
-        phases=differences(phase_table(base), phase_table(new), None),
-        families=differences(family_table(base), family_table(new), counts),
-        kernels=kernels,
-        times_of="step" if counts else "recording",
-        noise_floor_frac=floor,
-        notes=notes,
+        **(result | {"tiers": tiers, "kernels": kernels, "notes": notes}),
     )
-    scored = forecasts.score(base.targets, base.analysis, new.analysis, found_so_far, tried)
-    told = [*notes, *forecasts.notes(scored)]
-    return found_so_far.model_copy(update={"forecasts": scored, "notes": told})
+    scored = forecasts.score(base.targets, base.analysis, new.analysis, so_far, tried)
+    return so_far.model_copy(update={"forecasts": scored, "notes": [*notes, *forecasts.notes(scored)]})
+
+
+def _companions(base: Side, new: Side) -> list[str]:
+    notices = [each for side in (base, new) for each in side.capture.manifest.notices]
+    return [each.message for each in notices if each.code == "companions"]
+
+
+def _recorded(side: Side) -> list[Recorded] | str:
+    found = [read(run) for run in side.runs]
+    known = [each for each in found if not isinstance(each, str)]
+    return known or next(each for each in found if isinstance(each, str))
+
+
+def _judged(base: list[Recorded], new: list[Recorded], chance: float) -> _Steps | None:
+    """Judge the steps that both sides have, wrong anywhere with at most ``chance``."""
+    known = panels.panels(base, new, least=judging.LEAST_STEPS)
+    if not known:
+        return None
+    families, groups = differences.groups(known[0])
+    measured = [judging.measure(known[0], groups), *(judging.measure(each, []) for each in known[1:])]
+    mixtures = phase_rows.mixtures(known)
+    several = [each for each in mixtures if len(each.panels) > 1]
+    count = sum(each.judged for each in measured) + len(several)
+    of_tiers = chance * _TIERS_FRAC / max(1, count)
+    judged = []
+    for each in measured:
+        alone = np.zeros(len(each.base.mean), bool)
+        alone[PERIOD] = True
+        judged.append(judging.judge(each, PERIOD, float(each.critical(of_tiers, alone, 1)[PERIOD])))
+    parts = np.ones(len(measured[0].base.mean), bool)
+    parts[PERIOD] = False
+    critical = measured[0].critical(chance * (1 - _TIERS_FRAC), parts, int(parts.sum()))
+    critical[PERIOD] = judged[0].critical
+    return _Steps(
+        panels=known,
+        measured=measured,
+        judged=judged,
+        mixtures=[
+            (
+                each,
+                judged[each.panels[0]]
+                if len(each.panels) == 1
+                else phase_rows.judged(each, measured, of_tiers),
+            )
+            for each in mixtures
+        ],
+        families=families,
+        critical=critical,
+        comparisons=count + int(parts.sum()),
+    )
+
+
+def _with_steps(base: Side, new: Side, found: _Steps, fit: bool) -> dict[str, Any]:
+    first = found.measured[0]
+    families, kernels, gaps = differences.rows(
+        found.panels[0], first, found.families, found.critical, comparable=fit
+    )
+    phases, notes = _phases(base, new, found, fit)
+    return {
+        "tiers": _tiers(found, fit),
+        "phases": phases,
+        "families": families,
+        "kernels": kernels,
+        "gaps": gaps,
+        "times_of": "step",
+        "noise_floor_frac": step_tier.floor(found.judged[0]),
+        "notes": [*([] if first.by_run else [_within(base, new)]), *notes],
+    }
+
+
+def _statistics(found: _Steps, level: float, pairs: int) -> Statistics:
+    by_run = found.measured[0].by_run
+    return Statistics(
+        method=_METHOD_REPEATS if by_run else _METHOD_STEPS,
+        unit="repeat" if by_run else "step",
+        units=found.measured[0].counts,
+        level=level,
+        comparisons=found.comparisons * pairs,
+        draws=None if by_run else resampling.DRAWS,
+        seed=None if by_run else resampling.SEED,
+    )
+
+
+def _tiers(found: _Steps, fit: bool) -> list[Tier]:
+    return [
+        step_tier.tier(panel, measured, judged, comparable=fit, first=index == 0)
+        for index, (panel, measured, judged) in enumerate(
+            zip(found.panels, found.measured, found.judged, strict=True)
+        )
+        if index == 0 or (panel.kind.phase == "decode" and measured.judged)
+    ]
+
+
+def _phases(base: Side, new: Side, found: _Steps, fit: bool) -> tuple[list[Difference], list[str]]:
+    mixtures = [each for each in found.mixtures if each[0].phase != "step"]
+    rows = [phase_rows.row(mixture.phase, judged, comparable=fit) for mixture, judged in mixtures]
+    others, notes = phase_rows.unmatched(base, new, {mixture.phase for mixture, _ in mixtures})
+    return [*rows, *others], notes
+
+
+def _within(base: Side, new: Side) -> str:
+    some = "one of them" if len(base.runs) > 1 or len(new.runs) > 1 else "these two recordings"
+    return (
+        f"intervals hold the spread between steps of {some}, not from run to run: repeat both "
+        "before you trust a small difference"
+    )
+
+
+def _without_steps(base: Side, new: Side) -> dict[str, Any]:
+    table, families = differences.kernel_table, differences.family_table
+    phases, notes = phase_rows.unmatched(base, new, set())
+    return {
+        "tiers": [],
+        "phases": phases,
+        "families": differences.of_recording(families(base), families(new)),
+        "kernels": differences.of_recording(table(base), table(new)),
+        "noise_floor_frac": None,
+        "notes": notes,
+    }
+
+
+_METHOD_STEPS: Final = (
+    "Welch's t over whole steps, successive ones that are alike counting for fewer; critical values from "
+    "steps dealt anew to the sides and from a bootstrap of steps, whichever is larger, over all kernels"
+)
+_METHOD_REPEATS: Final = (
+    "Student's t over the means of repeats, with the spread from run to run of both sides together; chances "
+    "are shared out over all comparisons (Bonferroni)"
+)
 
 
 def _about(side: Side) -> dict[str, Any]:
@@ -68,4 +220,5 @@ def _about(side: Side) -> dict[str, Any]:
         "sources": [source.get("path") for source in info.sources],
         "gpus": [gpu.model or gpu.arch for gpu in side.analysis.gpus],
         "dispatches": side.analysis.integrity.dispatches,
+        "repeats": len(side.runs),
     }

@@ -29,6 +29,10 @@ class Tier(_Finding):
     high_frac: float | None
     verdict: Verdict
     basis: str = ""
+    steps: tuple[int, int] | None = None  # of base and new that a step period is the mean of
+    sequences: int | None = None  # that each step generates for
+    noise_floor_frac: float | None = None  # the smallest change of this figure that would have been shown
+    same_cycles_frac: float | None = None  # the change that is left if all of it follows the clock; modelled
 
 
 class Difference(_Finding):
@@ -43,15 +47,23 @@ class Difference(_Finding):
     high_frac: float | None = None
     verdict: Verdict | None = None  # null where nothing can be judged
     step_frac: float | None = None  # (new_s - base_s) / time of a base step: its part in the whole change
+    step_low_frac: float | None = None  # interval of step_frac, simultaneous like that of change_frac
+    step_high_frac: float | None = None
     base_frac: float | None  # share of kernel time
     new_frac: float | None
-    base_dispatches: int | None = None
+    base_dispatches: int | None = None  # in all steps that are compared, or in the recording: see times_of
     new_dispatches: int | None = None
+    base_calls: float | None = None  # dispatches a step
+    new_calls: float | None = None
     match: Match | None = None
-    base_name: str | None = None  # of a renamed kernel
+    # of a kernel that was renamed, and of several that do one thing together the one that takes most time
+    base_name: str | None = None
     new_name: str | None = None
+    base_kernels: list[str] = Field(default_factory=list)  # all of them, most time first
+    new_kernels: list[str] = Field(default_factory=list)
     role: str | None = None  # by which a renamed kernel was paired: what it does in a step
-    launch_shape: dict[str, Any] | None = None  # both sides', of a kernel with one launch shape
+    # grid and workgroup of a kernel with one launch shape; {"base": .., "new": ..} where they differ
+    launch_shape: dict[str, Any] | None = None
     problem_shape: dict[str, Any] | None = None
     explained_by: str | None = None  # what else differs by as much: the clock
 
@@ -94,6 +106,18 @@ class Forecast(_Finding):
     basis: str = ""  # how the actual gain was come by, or why it is not known
 
 
+class Statistics(_Finding):
+    """How intervals and verdicts were come by: all of them hold at once with the chance ``level``."""
+
+    method: str  # in words
+    unit: Literal["step", "repeat"]
+    units: tuple[int, int]  # of base and new, behind the first tier
+    level: float  # that all intervals hold at once, over all comparisons
+    comparisons: int  # figures that a verdict could have been given on, over all comparisons
+    draws: int | None
+    seed: int | None
+
+
 class Comparison(_Finding):
     """What ``compare --json`` prints."""
 
@@ -109,5 +133,14 @@ class Comparison(_Finding):
     times_of: Literal["step", "recording"] = "recording"  # what the times of families and kernels are of
     reasons: list[Reason] = Field(default_factory=list)
     forecasts: list[Forecast] = Field(default_factory=list)
-    noise_floor_frac: float | None
+    # of a step in which no kernel ran, and what kernels that ran at once share (less than 0); with
+    # `kernels` their step_frac add up to the change of the step
+    gaps: list[Difference] = Field(default_factory=list)
+    noise_floor_frac: float | None  # the smallest change of the first tier that would have been shown
+    statistics: Statistics | None = None
+    differs: list[str] = Field(
+        default_factory=list
+    )  # what else is not the same, and no reason not to compare
+    across: list[str] = Field(default_factory=list)  # what was changed on purpose, by the user's word
     notes: list[str] = Field(default_factory=list)
+    more: list[Comparison] = Field(default_factory=list)  # the other recordings, each against the same base

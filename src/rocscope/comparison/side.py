@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from rocscope import metrics, taxonomy
 from rocscope.capture import Capture
 from rocscope.findings import Analysis, Target
 
@@ -20,6 +21,14 @@ class Side(BaseModel):
     model: dict[str, Any] | None = None  # config.json of the served model, where known
     tp: int | None = None
     forecast: list[Target] | None = None  # as stored when the recording was analysed first
+    kernels: Any = None  # the analysis's frame of kernels with their problem shapes; None: not kept
+    placed: Any = None  # by which the rows of that frame are kept apart, see study.Study
+    repeats: list[Side] = Field(default_factory=list)  # of the same thing, where there are several
+
+    @property
+    def gpu(self) -> int:
+        """The GPU whose steps are compared: the first."""
+        return min((gpu.gpu for gpu in self.analysis.gpus), default=0)
 
     @property
     def targets(self) -> list[Target]:
@@ -27,9 +36,15 @@ class Side(BaseModel):
         return self.analysis.targets if self.forecast is None else self.forecast
 
     @property
-    def gpu(self) -> int:
-        """The GPU whose steps are compared: the first."""
-        return min((gpu.gpu for gpu in self.analysis.gpus), default=0)
+    def runs(self) -> list[Side]:
+        """The recordings of this side: its repeats, or itself."""
+        return self.repeats or [self]
+
+    def frame(self) -> Any:
+        """Return the kernels as ``metrics.group`` gives them, with problem shapes where those were kept."""
+        if self.kernels is not None:
+            return self.kernels
+        return metrics.group(self.capture, taxonomy.classify(metrics.kernel_names(self.capture)), self.placed)
 
     def warned(self, code: str) -> bool:
         """Tell whether integrity has a warning of this code."""

@@ -1,90 +1,48 @@
-"""The period of a step in both recordings, with an interval from a seeded bootstrap over steps."""
+"""The period of a step in both sides: the tier that speaks for a recording, and one for each other batch."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
-
-from rocscope import steps
+from rocscope.comparison.judging import LEAST_STEPS, Judged, Measured
+from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Tier
-from rocscope.comparison.side import Side
-
-_SEED: Final = 20261120
-_DRAWS: Final = 4000
-_LEVEL: Final = (2.5, 97.5)  # percentiles of the interval
-_LEAST_STEPS: Final = 3
-_LEAST_TO_JUDGE: Final = 4  # of three, equal recordings would be told apart one time in fourteen
 
 
-def step_tier(
-    base: Side, new: Side, *, comparable: bool
-) -> tuple[Tier, float, tuple[float, float] | None] | None:
-    """Return the tier of the step period, the noise floor, and how many steps fill each recording.
-
-    Only where one step repeats through the whole recording can times of kernels be given a step.
-    """
-    annotated = _annotated_pair(base, new)
-    pair = annotated or _repeating_pair(base, new)
-    if pair is None:
-        return None
-    first, second = pair
-    before, after = float(np.median(first.lengths_s)), float(np.median(second.lengths_s))
-    change = after / before - 1
-    low, high = bootstrap(first.lengths_s, second.lengths_s)
-    floor = float(np.hypot(_error(first.lengths_s), _error(second.lengths_s)))
-    fewest = min(len(first.lengths_s), len(second.lengths_s))
-    enough = fewest >= _LEAST_TO_JUDGE
-    shown = comparable and enough and (low > 0 or high < 0) and abs(change) > floor
-    tier = Tier(
-        tier="step",
+def tier(panel: Panel, measured: Measured, judged: Judged, *, comparable: bool, first: bool) -> Tier:
+    """Return the tier of a panel's period."""
+    name = "step" if first else f"step, {panel.kind.label}"
+    verdict = judged.verdict if comparable else None
+    return Tier(
+        tier=name,
         metric="period_s",
         unit="s",
-        base=before,
-        new=after,
-        change_frac=change,
-        low_frac=low,
-        high_frac=high,
-        verdict=("better" if change < 0 else "worse") if shown else "no difference shown",
-        basis=f"median of {len(first.lengths_s)} and {len(second.lengths_s)} periods; "
-        f"base: {first.found_by}; new: {second.found_by}"
-        + ("" if enough else f"; no verdict from fewer than {_LEAST_TO_JUDGE} periods"),
+        base=judged.base * 1e-9,
+        new=judged.new * 1e-9,
+        change_frac=judged.new / judged.base - 1,
+        low_frac=judged.low,
+        high_frac=judged.high,
+        verdict=verdict or "no difference shown",
+        basis=basis(panel, measured),
+        steps=(len(panel.base.period_ns), len(panel.new.period_ns)),
+        sequences=panel.kind.sequences,
+        noise_floor_frac=floor(judged),
     )
-    whole = not annotated and first.whole and second.whole
-    return tier, floor, (first.steps, second.steps) if whole else None
 
 
-def _annotated_pair(base: Side, new: Side) -> tuple[steps.Periods, steps.Periods] | None:
-    """Return periods of the annotation that both recordings have most steps of."""
-    first, second = (steps.decode_periods(side.capture, side.gpu) for side in (base, new))
-    shared = {
-        name: min(len(first[name].lengths_s), len(second[name].lengths_s))
-        for name in set(first) & set(second)
-    }
-    best = max(shared, key=lambda name: (shared[name], name), default=None)
-    if best is None or shared[best] < _LEAST_STEPS:
-        return None
-    return first[best], second[best]
+def floor(judged: Judged) -> float | None:
+    """Return the smallest change that would have been shown, as a share of base."""
+    return None if judged.margin is None or judged.base <= 0 else judged.margin / judged.base
 
 
-def _repeating_pair(base: Side, new: Side) -> tuple[steps.Periods, steps.Periods] | None:
-    first = steps.repeating(base.capture, base.gpu)
-    second = steps.repeating(new.capture, new.gpu) if first else None
-    return (first, second) if first and second else None
-
-
-def bootstrap(base: NDArray[np.float64], new: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of ``median(new) / median(base) - 1`` over resampled steps, seeded."""
-    random = np.random.default_rng(_SEED)
-    before = np.median(base[random.integers(0, len(base), (_DRAWS, len(base)))], axis=1)
-    after = np.median(new[random.integers(0, len(new), (_DRAWS, len(new)))], axis=1)
-    low, high = np.percentile(after / before - 1, _LEVEL)
-    return float(low), float(high)
-
-
-def _error(lengths: NDArray[np.float64]) -> float:
-    """Return twice the standard error of the median, relative; 1.4826 MAD stands for the deviation."""
-    middle = np.median(lengths)
-    spread = 1.4826 * np.median(np.abs(lengths - middle))
-    return float(2 * 1.2533 * spread / np.sqrt(len(lengths)) / middle)
+def basis(panel: Panel, measured: Measured) -> str:
+    """Say what the period is a mean of, and how the steps were found."""
+    counts = (len(panel.base.period_ns), len(panel.new.period_ns))
+    parts = [f"mean of {counts[0]} and {counts[1]} periods"]
+    if measured.by_run:
+        parts[0] += f" in {measured.counts[0]} and {measured.counts[1]} repeats"
+    parts.append(f"base: {panel.base.found_by}; new: {panel.new.found_by}")
+    paused = panel.base.paused + panel.new.paused
+    if paused:
+        parts.append(f"{paused} steps that a pause followed are left out")
+    if not measured.judged:
+        parts.append(f"no verdict from fewer than {LEAST_STEPS} periods")
+    return "; ".join(parts)
