@@ -111,8 +111,8 @@ def test_a_graph_takes_the_pauses_for_launches_away(examples):
     gaps = next(each for each in found.forecasts if each.regains == "gaps")
     assert gaps.tried_by == "seen" and 0.97 < gaps.realised_share_frac < 1
     assert gaps.hit == (gaps.low_frac <= gaps.actual_frac <= gaps.high_frac) and gaps.hit is False
-    # the step became 12.1 % shorter, and nothing else of it changed
-    assert gaps.actual_frac == pytest.approx(found.tiers[0].change_frac * -1, abs=0.01)
+    # the median step became 12.1 % shorter, the mean 13.6 %, and nothing else of it changed
+    assert gaps.actual_frac == pytest.approx(found.tiers[0].change_frac * -1, abs=0.025)
 
 
 def test_the_same_recording_tries_nothing(examples):

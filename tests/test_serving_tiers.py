@@ -104,7 +104,7 @@ def test_quantised_is_faster_alone_and_slower_in_company(captures: Path) -> None
     alone = pipeline.compare(
         folder / "fp16_graph.kineto.json.gz", folder / "gptq8_graph.kineto.json.gz", companions=False
     )
-    assert {each.tier for each in alone.tiers} == {"step"}
+    assert all(each.tier.startswith("step") for each in alone.tiers)
 
 
 @pytest.mark.parametrize(

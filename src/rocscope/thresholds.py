@@ -87,6 +87,7 @@ class Compare(_Data):
     """When what differs between two recordings is more than noise."""
 
     serving_noise: dict[str, Noise]  # by figure of a load
+    run_to_run_frac: Figure  # by which a kernel's or step's time may differ between two runs of one thing
 
 
 class Shares(_Data):

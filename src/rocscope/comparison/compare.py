@@ -25,6 +25,8 @@ from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Comparison, Difference, Statistics, Tier
 from rocscope.comparison.side import Side
 from rocscope.comparison.step_matrix import Recorded, read
+from rocscope.thresholds import thresholds
+from rocscope.wording import percent
 
 LEVEL: Final = 0.95
 _TIERS_FRAC: Final = 0.6  # of the chance of being wrong that tiers and phases may take; the rest is kernels'
@@ -160,6 +162,7 @@ def _statistics(found: _Steps, level: float, pairs: int) -> Statistics:
         comparisons=found.comparisons * pairs,
         draws=None if by_run else resampling.DRAWS,
         seed=None if by_run else resampling.SEED,
+        run_to_run_frac=None if by_run else found.measured[0].allowance,
     )
 
 
@@ -183,8 +186,9 @@ def _phases(base: Side, new: Side, found: _Steps, fit: bool) -> tuple[list[Diffe
 def _within(base: Side, new: Side) -> str:
     some = "one of them" if len(base.runs) > 1 or len(new.runs) > 1 else "these two recordings"
     return (
-        f"intervals hold the spread between steps of {some}, not from run to run: repeat both "
-        "before you trust a small difference"
+        f"intervals hold the spread between steps of {some}, not from run to run, for which "
+        f"{percent(thresholds().compare.run_to_run_frac.value)} is allowed: repeat both before you trust a "
+        "small difference"
     )
 
 

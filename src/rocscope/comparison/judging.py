@@ -19,6 +19,7 @@ from rocscope.comparison.panel import Panel
 from rocscope.comparison.resampling import Chance
 from rocscope.comparison.result import Verdict
 from rocscope.comparison.spread import Spread
+from rocscope.thresholds import thresholds
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -40,6 +41,11 @@ class Measured:
     by_run: bool  # the unit is a repeat
     judged: bool  # there are enough units for a verdict
     calls: tuple[Floats, Floats]  # launches a step
+
+    @property
+    def allowance(self) -> float:
+        """By how much runs of one thing may differ, relative, where no repeats show it."""
+        return 0.0 if self.by_run else thresholds().compare.run_to_run_frac.value
 
     @property
     def degrees(self) -> Floats:
@@ -78,6 +84,7 @@ class Judged:
     shown: bool | None  # None: nothing can be said
     error: float  # standard error of the difference; NaN unknown
     critical: float
+    allowance: float  # by which runs of one thing may differ, relative
 
     @property
     def verdict(self) -> Verdict | None:
@@ -86,12 +93,12 @@ class Judged:
             return None
         if not self.shown:
             return "no difference shown"
-        return "better" if self.new < self.base else "worse"
+        return "better" if abs(self.new) < abs(self.base) else "worse"
 
     @property
     def margin(self) -> float | None:
         """The smallest difference that would have been shown, ns."""
-        found = self.error * self.critical
+        found = self.error * self.critical + self.allowance * max(abs(self.base), abs(self.new))
         return found if math.isfinite(found) else None
 
 
@@ -184,19 +191,41 @@ def judge(measured: Measured, column: int, critical: float) -> Judged:
     """Say of one column what changed, by the multiple of its standard error that chance can reach."""
     base, new = float(measured.base.mean[column]), float(measured.new.mean[column])
     first, second = float(measured.base.variance[column]), float(measured.new.variance[column])
-    return decided(base, new, first, second, critical if measured.judged else None)
+    known = critical if measured.judged else None
+    return decided(base, new, first, second, known, allowance=measured.allowance)
 
 
-def decided(base: float, new: float, first: float, second: float, critical: float | None) -> Judged:
-    """Say what changed from ``base`` to ``new``, whose variances are ``first`` and ``second``."""
+def decided(
+    base: float, new: float, first: float, second: float, critical: float | None, *, allowance: float
+) -> Judged:
+    """Say what changed from ``base`` to ``new``, whose variances are ``first`` and ``second``.
+
+    By ``allowance``, relative, runs of one thing may differ: the interval is so much wider either way.
+    """
     change = new / base - 1 if base > 0 and new > 0 else None
     error = math.sqrt(first + second) if math.isfinite(first + second) else math.nan
     if critical is None or math.isnan(error):
-        return Judged(base, new, change, None, None, None, error, math.nan)
+        return Judged(base, new, change, None, None, None, error, math.nan, allowance)
     low, high = (None, None) if change is None else fieller(base, new, first, second, critical)
-    difference = abs(new - base)
-    shown = difference > critical * error and difference > _ROUNDING * max(abs(base), abs(new))
-    return Judged(base, new, change, low, high, shown, error, critical)
+    wider = 1 + allowance
+    return Judged(
+        base=base,
+        new=new,
+        change=change,
+        low=None if low is None else (1 + low) / wider - 1,
+        high=None if high is None else (1 + high) * wider - 1,
+        shown=_longer(base, new, first, second, critical, wider=wider)
+        or _longer(new, base, second, first, critical, wider=wider),
+        error=error,
+        critical=critical,
+        allowance=allowance,
+    )
+
+
+def _longer(base: float, new: float, first: float, second: float, critical: float, *, wider: float) -> bool:
+    """Tell whether ``new`` is longer than ``wider`` times ``base``, beyond chance."""
+    beyond = abs(new) - wider * abs(base)
+    return beyond > critical * math.sqrt(second + wider * wider * first) and beyond > _ROUNDING * abs(new)
 
 
 _ROUNDING: Final = 1e-9  # of a mean: sums of floats in another order

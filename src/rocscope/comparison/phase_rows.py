@@ -48,15 +48,16 @@ def judged(mixture: Mixture, measured: list[Measured], chance: float) -> Judged:
         sides.append((mean, variance))
     (base, first), (new, second) = sides
     total = first + second
+    allowance = parts[0][0].allowance
     if not all(each.judged for each, _ in parts) or not math.isfinite(total):
-        return decided(base, new, first, second, None)
+        return decided(base, new, first, second, None, allowance=allowance)
     shares = [
         (weight**2 * float(getattr(each, name).variance[0])) ** 2 / float(getattr(each, name).degrees[0])
         for each, weight in parts
         for name in ("base", "new")
     ]
     degrees = total**2 / sum(shares) if sum(shares) > 0 else 1.0
-    return decided(base, new, first, second, student.value(chance, max(1.0, degrees)))
+    return decided(base, new, first, second, student.value(chance, max(1.0, degrees)), allowance=allowance)
 
 
 def row(phase: str, found: Judged, *, comparable: bool) -> Difference:

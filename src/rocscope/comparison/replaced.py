@@ -17,6 +17,7 @@ from rocscope.findings import Analysis
 
 PRODUCTS: Final = frozenset({"gptq_gemm", "awq_gemm", "gguf_gemm", "bnb_gemm", "dequant", "gemm"})
 _NORMS: Final = frozenset({"rmsnorm", "layernorm"})
+_LEAST_CHANGE: Final = 0.05  # of a kernel's time: less is seldom what somebody tried
 _FEWER: Final = 0.95  # times the usual ratio of dispatches: below it others took some over
 
 
@@ -69,7 +70,8 @@ class Steps:
         return Outcome(before, after, True, f"the kernel {how}{taken}", names)
 
     def _same(self, mine: list[Difference], before: float, kept: float) -> Outcome:
-        changed = any(row.verdict in {"better", "worse"} and not row.explained_by for row in mine)
+        shown = any(row.verdict in {"better", "worse"} and not row.explained_by for row in mine)
+        changed = shown and abs(kept - before) >= _LEAST_CHANGE * before
         how = "the kernel stayed and its time changed" if changed else "the kernel's time shows no difference"
         if clock := next((row.explained_by for row in mine if row.explained_by), None):
             how = f"the kernel's time changed with {clock}"

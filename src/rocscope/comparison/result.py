@@ -116,6 +116,7 @@ class Statistics(_Finding):
     comparisons: int  # figures that a verdict could have been given on, over all comparisons
     draws: int | None
     seed: int | None
+    run_to_run_frac: float | None  # allowed for what runs differ by, where no repeats show it
 
 
 class Comparison(_Finding):
