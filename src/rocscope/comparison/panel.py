@@ -82,7 +82,7 @@ def _paired(kind: Kind, base: list[Recorded], new: list[Recorded], first: Steps,
 
 
 def _known(steps: Steps | None) -> Steps:
-    assert steps is not None, "a kind of step does not vanish when its columns are renamed"  # noqa: S101
+    assert steps is not None  # noqa: S101  # a kind of step does not vanish when its columns are renamed
     return steps
 
 
