@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +21,8 @@ GOLDEN = Path(__file__).parent / "golden"
 settings.register_profile("house", deadline=None, max_examples=int(os.environ.get("ROCSCOPE_EXAMPLES", "40")))
 settings.load_profile("house")
 os.environ["ROCSCOPE_CEILINGS"] = "/nonexistent/ceilings"  # what is measured on this machine changes no test
+_LEDGERS = tempfile.mkdtemp(prefix="rocscope-test-ledgers-")
+atexit.register(shutil.rmtree, _LEDGERS, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,6 +74,14 @@ def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("gcc") is None:
         pytest.skip("no gcc to build the profiler stand-ins with")
     return builder.install(tmp_path_factory.mktemp("rocm"))
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger of forecasts of each test's own, not made yet: none learns from another, or from a user's."""
+    path = Path(_LEDGERS) / uuid.uuid4().hex / "forecasts.sqlite"
+    monkeypatch.setenv("ROCSCOPE_FORECASTS", str(path))
+    return path
 
 
 @pytest.fixture(autouse=True)

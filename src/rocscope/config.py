@@ -33,6 +33,8 @@ class AnalyzeOptions(_Options):
     ceilings: str = "auto"  # measured ones: those of the capture or this machine; "none"; or a file of them
     companions: bool = True  # read what lies beside a recording that is named alone and is of its run
 
+    forecasts: str = "auto"  # the ledger of scored ones: this user's; "none"; or a file
+
     @field_validator("steps", "between_s")
     @classmethod
     def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -65,6 +67,7 @@ class ProfileOptions(_Options):
     model: Path | None = None  # config.json of the served model, or its folder
     tp: int | None = Field(default=None, ge=1)
     context: int | None = Field(default=None, ge=1, le=1 << 31)  # as of AnalyzeOptions
+    forecasts: str = "auto"  # as of AnalyzeOptions
     every_report: bool = True  # False: without device data, only those that need no charts
     output_to_stderr: bool = False  # the command's stdout goes to our stderr, where ours carries JSON
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rocscope import hardware
 from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions
+from rocscope.findings import Warned
 from rocscope.hardware import GpuSpec
 
 
@@ -23,9 +24,13 @@ def specs(capture: Capture, options: AnalyzeOptions) -> dict[int, GpuSpec | None
     }
 
 
-def overridden(capture: Capture, taken: dict[int, GpuSpec | None]) -> Iterator[tuple[int, str]]:
-    """Give the GPUs, and their names, that are for certain others than the user says."""
+def overridden(capture: Capture, taken: dict[int, GpuSpec | None]) -> Iterator[Warned]:
+    """Name the GPUs that are for certain others than the user says."""
     for index, recorded in specs(capture, AnalyzeOptions()).items():
         named = taken.get(index)
         if recorded and named and named.name not in (recorded.name, *recorded.name.split(hardware.OR)):
-            yield index, recorded.name
+            yield Warned(
+                code="gpu-overridden",
+                message=f"GPU {index} is taken for the one that --gpu names; the recording is of "
+                f"{recorded.name}",
+            )

@@ -67,7 +67,8 @@ def profile(
     from rocscope.collectors import live_attach, live_passes
 
     options = _checked(ProfileOptions, options, chosen)
-    wanted = AnalyzeOptions(gpu=options.gpu, model=options.model, tp=options.tp, context=options.context)
+    taken = ("gpu", "model", "tp", "context", "forecasts")
+    wanted = AnalyzeOptions(**{name: getattr(options, name) for name in taken})
     _check_before(wanted)
     if options.attach is not None:
         recorded = live_attach.record(options, progress=progress, say=say)
@@ -110,7 +111,10 @@ def _without_kernels(capture: Capture, options: AnalyzeOptions) -> Analysis:
 
 
 def _check_before(options: AnalyzeOptions) -> None:
-    """Find out now, not after hours of profiling, that a GPU is unknown or a model's config unusable."""
+    """Find out now, not after hours of profiling, that a GPU is unknown or a named file unusable."""
+    from rocscope import forecast_choice
+
+    forecast_choice.check(options.forecasts)
     if options.gpu:
         from rocscope import hardware
 
@@ -188,7 +192,16 @@ def analyze_capture(
 
 def _analysed(capture: Capture, options: AnalyzeOptions, progress: Progress | None) -> tuple[Study, Analysis]:
     """Return the workspace of an analysis, and what it says."""
-    from rocscope import ceilings_choice, gpu_choice, metrics, ranking, selection, step_context, taxonomy
+    from rocscope import (
+        ceilings_choice,
+        forecast_choice,
+        gpu_choice,
+        metrics,
+        ranking,
+        selection,
+        step_context,
+        taxonomy,
+    )
     from rocscope.analyzers import runner
     from rocscope.models import apply, given_context, sequence
 
@@ -214,18 +227,15 @@ def _analysed(capture: Capture, options: AnalyzeOptions, progress: Progress | No
     kernels = apply.apply(kernels, specs, served)
 
     say("analysing")
-    study = Study(capture, options, kernels, specs, served=served, placed=placed)
-    for each in (*doubts, *([unused] if unused else [])):
+    gains, unread = forecast_choice.apply(capture.manifest, options.forecasts)
+    study = Study(capture, options, kernels, specs, served=served, placed=placed, gains=gains)
+    doubts += [*unread, *([unused] if unused else []), *gpu_choice.overridden(capture, specs)]
+    for each in doubts:
         study.warn(each.code, each.message)
-    for index, recorded in gpu_choice.overridden(capture, specs):
-        study.warn(
-            "gpu-overridden",
-            f"GPU {index} is taken for the one that --gpu names; the recording is of {recorded}",
-        )
     runner.run(study)
 
     say("ranking")
-    targets, not_evaluated = ranking.rank(study.kernels, study.targets)
+    targets, not_evaluated = ranking.rank(study.kernels, study.targets, study.gains)
     return study, assembly.analysis(study, targets, not_evaluated)
 
 
@@ -235,19 +245,23 @@ def compare(
     *,
     options: AnalyzeOptions | None = None,
     tried: Sequence[str] = (),
+    keep: bool = False,
     **chosen: Any,
 ) -> Comparison:
     """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`.
 
     ``tried`` holds ids of base's targets that were worked on, or how they start: their forecasts are scored
-    also where no change is seen.
+    also where no change is seen. With ``keep`` those that were scored are entered in this user's ledger.
     """
-    from rocscope import comparison, track_record
+    from rocscope import __version__, comparison, track_record
 
     wanted = _checked(AnalyzeOptions, options, chosen)
     sides = [side(_capture((each,), wanted), wanted) for each in (base, new)]
     sides[0].forecast = track_record.stored(base, sides[0].capture, wanted)
-    return comparison.compare(sides[0], sides[1], tried)
+    found = comparison.compare(sides[0], sides[1], tried)
+    if keep:
+        found.notes.extend(track_record.keep(found, *sides, options=wanted, version=__version__))
+    return found
 
 
 def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None) -> Side:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rocscope.advice import advise
 from rocscope.findings import Confidence, Gain, LaunchShape, NotEvaluated, Regained, Target
+from rocscope.gain_history import GainHistory
 from rocscope.rule_facts import counters, fact_named
 from rocscope.thresholds import Shares, thresholds
 from rocscope.wording import digits, duration, percent
@@ -30,6 +31,7 @@ _READ: Final = (  # of a kernel's target
     *("kernel", "family", "gpu", "bound", "limiter", "confidence", "evidence", "dispatches", *SIDES),
     *("time_ns", "exposed_ns", "mean_ns", "headroom_ns", "roof_ns", "floor_ns", "roof_basis"),
 )
+_NO_HISTORY: Final = GainHistory()
 _SHOWN_EVIDENCE: Final = 3  # launch shapes of a target whose evidence is repeated
 
 
@@ -43,10 +45,13 @@ def window_ns(kernels: pd.DataFrame) -> float:
     return float(max(kernels["wall_ns"].fillna(0.0).max(), alone.max())) if len(alone) else 0.0
 
 
-def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Target], list[NotEvaluated]]:
+def rank(
+    kernels: pd.DataFrame, others: Iterable[Target] = (), gains: GainHistory = _NO_HISTORY
+) -> tuple[list[Target], list[NotEvaluated]]:
     """Return targets, best first, and what could not be evaluated.
 
-    ``kernels`` carries what roofline, limiter and timeline added; ``others`` are targets beside kernels.
+    ``kernels`` carries what roofline, limiter and timeline added; ``others`` are targets beside kernels;
+    ``gains`` is what earlier changes realised.
     Kernels of unknown bound make no target: the largest of them is named, with what to collect.
     """
     window = window_ns(kernels)
@@ -56,7 +61,7 @@ def rank(kernels: pd.DataFrame, others: Iterable[Target] = ()) -> tuple[list[Tar
         known = decisive[(decisive["bound"] != "unknown") & decisive["headroom_ns"].notna()]
         if "limiter_rule" in known:  # times of which the mean tells nothing are no ground for a forecast
             known = known[known["limiter_rule"] != "limiter-uneven-times"]
-        found += _of_kernels(known, decisive, window)
+        found += _of_kernels(known, decisive, window, gains)
     least = thresholds().targets.least_gain_frac.value
     kept = [each for each in found if not each.expected_gain or each.expected_gain.mid_frac >= least]
     kept = _folded(kept)
@@ -151,7 +156,9 @@ def of_lost_time(
     )
 
 
-def _of_kernels(known: pd.DataFrame, decisive: pd.DataFrame, window: float) -> Iterator[Target]:
+def _of_kernels(
+    known: pd.DataFrame, decisive: pd.DataFrame, window: float, history: GainHistory
+) -> Iterator[Target]:
     """Give the targets of the kernels whose gain may be worth a line, by name.
 
     What each gains is summed over all rows at once; sentences are made for those few alone.
@@ -159,7 +166,10 @@ def _of_kernels(known: pd.DataFrame, decisive: pd.DataFrame, window: float) -> I
     if known.empty:
         return
     keys = ["kernel", "family"]
-    gains = _gains_ns(known)["mid"].groupby([known["kernel"], known["family"], known["gpu"]]).sum() / window
+    gains = (
+        _gains_ns(known, history)["mid"].groupby([known["kernel"], known["family"], known["gpu"]]).sum()
+        / window
+    )
     most = gains.groupby(level=keys, sort=True).max()
     least = thresholds().targets.least_gain_frac.value * (1 - 1e-6)  # sums are not exact
     wanted = list(most.index[most >= least])
@@ -169,10 +179,10 @@ def _of_kernels(known: pd.DataFrame, decisive: pd.DataFrame, window: float) -> I
     )
     for key in wanted:
         mine, whole = (frame.iloc[places[key]] for frame, places in (rows, wholes))
-        yield _of_kernel(str(key[0]), str(key[1]), mine, whole, window)
+        yield _of_kernel(str(key[0]), str(key[1]), mine, whole, window=window, history=history)
 
 
-def _gains_ns(rows: pd.DataFrame) -> dict[str, pd.Series]:
+def _gains_ns(rows: pd.DataFrame, history: GainHistory) -> dict[str, pd.Series]:
     """Return the time that each row loses at a low, middle and high share of the way to its least time.
 
     ``all`` is what it loses at the least time.
@@ -180,7 +190,7 @@ def _gains_ns(rows: pd.DataFrame) -> dict[str, pd.Series]:
     exposed = rows["exposed_ns"].fillna(rows["time_ns"])
     least = rows["roof_ns"].clip(lower=rows["floor_ns"])
     ratio = (least / rows["mean_ns"]).clip(lower=1e-6, upper=1.0)
-    shares = {limiter: _shares(limiter) for limiter in rows["limiter"].unique()}
+    shares = {limiter: _shares(limiter, history) for limiter in rows["limiter"].unique()}
     lost = {
         level: exposed
         * (1 - ratio ** rows["limiter"].map({at: getattr(of, level) for at, of in shares.items()}))
@@ -189,7 +199,9 @@ def _gains_ns(rows: pd.DataFrame) -> dict[str, pd.Series]:
     return lost | {"all": exposed * (1 - ratio)}
 
 
-def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, window: float) -> Target:
+def _of_kernel(
+    kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame, *, window: float, history: GainHistory
+) -> Target:
     """Return the target of one kernel: all its launch shapes, on the GPU that gains most.
 
     Of several GPUs the same change mends all at the same time, and the others wait for the last one: what is
@@ -197,7 +209,7 @@ def _of_kernel(kernel: str, family: str, rows: pd.DataFrame, whole: pd.DataFrame
     """
     gpus = sorted(rows["gpu"].unique().tolist())
     several = len(gpus) > 1
-    gains = {each: _gain_of(rows[rows["gpu"] == each], window, several) for each in gpus}
+    gains = {each: _gain_of(rows[rows["gpu"] == each], window, history, several=several) for each in gpus}
     gpu = max(gains, key=lambda each: gains[each].mid_frac)
     rows, whole = rows[rows["gpu"] == gpu], whole[whole["gpu"] == gpu]
     rows = rows.sort_values("headroom_ns", ascending=False, kind="stable")
@@ -231,8 +243,9 @@ def _class(limiter: str) -> str:
     return "roof" if limiter in _ROOFS else "launch" if limiter == "launch" else "latency"
 
 
-def _shares(limiter: str) -> Shares:
-    return thresholds().gain[_class(limiter)]
+def _shares(limiter: str, history: GainHistory) -> Shares:
+    name = _class(limiter)
+    return history.shares(name, thresholds().gain[name])
 
 
 def _decisive(kernels: pd.DataFrame) -> pd.DataFrame:
@@ -266,7 +279,7 @@ def _spread(kernels: pd.DataFrame) -> pd.DataFrame:
     return spread
 
 
-def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
+def _gain_of(rows: pd.DataFrame, window: float, history: GainHistory, *, several: bool) -> Gain:
     """Time becomes time * (least / time) ** share: the way to the least time is gone in factors.
 
     ``rows`` are of one GPU. The least time is the roofline's, but no less than the shortest that a kernel can
@@ -274,10 +287,10 @@ def _gain_of(rows: pd.DataFrame, window: float, several: bool) -> Gain:
     """
     where = f" on GPU {rows['gpu'].iloc[0]}, which gains most of those that run it" if several else ""
     exposed, headroom = rows["exposed_ns"].fillna(rows["time_ns"]), float(rows["headroom_ns"].sum())
-    totals = {level: float(lost.sum() / window) for level, lost in _gains_ns(rows).items()}
+    totals = {level: float(lost.sum() / window) for level, lost in _gains_ns(rows, history).items()}
     now = float((rows["roof_ns"] * exposed / rows["mean_ns"]).sum() / max(exposed.sum(), 1.0))
     _, limiter = _verdict(rows)
-    shares = _shares(limiter)
+    shares = _shares(limiter, history)
     ceiling = "achievable" if (rows["roof_basis"] == "achievable").all() else "datasheet"
     held = f"on average at {percent(now)} of the roofline at {ceiling} ceilings"
     if (rows["roof_basis"] == _SPREAD).all():

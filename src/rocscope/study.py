@@ -22,6 +22,7 @@ from rocscope.findings import (
     Timeline,
     Warned,
 )
+from rocscope.gain_history import GainHistory
 from rocscope.hardware import GpuSpec
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class Study:
     telemetry: dict[str, Any] = field(default_factory=dict)
     served: ServedModel | None = None  # the model, where it is known and its shapes fit the kernels
     not_evaluated: list[NotEvaluated] = field(default_factory=list)
+    gains: GainHistory = field(default_factory=GainHistory)  # what scored changes gave, for forecasts
     placed: Any = None  # what models.sequence.place said, by which rows of one launch shape are kept apart
 
     def warn(self, code: str, message: str) -> None:

@@ -90,6 +90,13 @@ class Compare(_Data):
     run_to_run_frac: Figure  # by which a kernel's or step's time may differ between two runs of one thing
 
 
+class Forecasts(_Data):
+    """How realised shares of scored changes are weighed against those of ``gain``; see gain_history."""
+
+    prior_changes: Figure  # scored changes that a prior weighs as much as
+    spread_frac: Figure  # of a realised share, to either side
+
+
 class Shares(_Data):
     """Low, middle and high share of what could be gained, and why."""
 
@@ -114,6 +121,7 @@ class Thresholds(_Data):
     timeline: Timeline
     families: Families
     targets: Targets
+    forecasts: Forecasts
     gain: dict[str, Shares]
     compare: Compare
 

@@ -1,14 +1,26 @@
-"""The track record of forecasts: those that were stored when a recording was analysed first."""
+"""The track record of forecasts: as they were stored when a recording was analysed, and what came of them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from rocscope.capture import Capture, is_capture
+from rocscope import forecast_ledger
+from rocscope.capture import Capture, Provenance, is_capture
 from rocscope.config import AnalyzeOptions
-from rocscope.errors import InputError
+from rocscope.errors import InputError, RocscopeError
 from rocscope.findings import Target
+from rocscope.forecast_choice import recording_id
+from rocscope.forecast_ledger import Entry
+
+if TYPE_CHECKING:
+    from rocscope.comparison import Comparison, Side
+
+_WEAKEST: Final[tuple[Provenance, ...]] = ("recorded", "replayed", "synthetic")
+_LONGEST: Final = 4000  # of a text in the ledger
 
 
 def stored(
@@ -34,3 +46,70 @@ def stored(
     if found is None or found.capture.id != capture.manifest.id or found.capture.selection:
         return None
     return found.targets
+
+
+def keep(
+    found: Comparison,
+    base: Side,
+    new: Side,
+    *,
+    options: AnalyzeOptions,
+    version: str,
+    environment: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Enter what came of base's forecasts in this user's ledger; return what a user should know of it.
+
+    A ledger that cannot be written costs a note, never the comparison.
+    """
+    made = entries(found, base, new, options=options, version=version)
+    if not made:
+        return []
+    try:
+        path = forecast_ledger.place(os.environ if environment is None else environment)
+        forecast_ledger.write(path, made)
+    except RocscopeError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return [f"scored forecasts are not kept: {error.message}{hint}"]
+    counted = "1 scored forecast is" if len(made) == 1 else f"{len(made)} scored forecasts are"
+    note = f"{counted} kept in the ledger (`rocscope forecasts`)"
+    if made[0].provenance != "recorded":
+        note += f"; as the recordings are {made[0].provenance}, later forecasts do not learn from it"
+    return [note]
+
+
+def entries(
+    found: Comparison, base: Side, new: Side, *, options: AnalyzeOptions, version: str
+) -> list[Entry]:
+    """Return the forecasts of a comparison that were scored, as the ledger keeps them."""
+    first, second = (recording_id(side.capture.manifest, options) for side in (base, new))
+    if not found.comparable or first == second:
+        return []
+    now = datetime.now(UTC).replace(microsecond=0).isoformat()
+    weakest = max((side.capture.manifest.provenance for side in (base, new)), key=_WEAKEST.index)
+    made = []
+    for each in found.forecasts:
+        if each.hit is None or each.actual_frac is None or each.tried_by is None:
+            continue
+        told = each.model_dump(exclude={"target_id", "tried", "actual_low_frac", "actual_high_frac"})
+        told = {name: _text(value) if isinstance(value, str) else value for name, value in told.items()}
+        made.append(
+            Entry.model_validate(
+                told
+                | {
+                    "base": first,
+                    "new": second,
+                    "target": each.target_id,
+                    "gpu": "; ".join(base.gpu_names or []) or None,
+                    "replaced_by": tuple(_text(name) for name in each.replaced_by),
+                    "provenance": weakest,
+                    "recorded_at": now,
+                    "rocscope_version": version,
+                }
+            )
+        )
+    return made
+
+
+def _text(value: str) -> str:
+    """Return text that SQLite and JSON take: no halves of characters, not endless."""
+    return value.encode("utf-8", "replace").decode()[:_LONGEST]

@@ -74,7 +74,7 @@ def _target(study: Study, gpu: int, wall: float, found: pauses.Pauses) -> Target
         f"{name} is idle for {percent(lost / wall)} of the window, {kind}",
         lost_ns=lost,
         wall_ns=wall,
-        shares=thresholds().gain["gaps"],
+        shares=study.gains.shares("gaps", thresholds().gain["gaps"]),
         regains="gaps",
         shares_of="gaps",
         basis=f"a part of the {percent(lost / wall)} lost in these pauses, as recorded with the profiler on",

@@ -131,12 +131,12 @@ def _extra(study: Study, late: int, table: pd.DataFrame) -> tuple[float, float] 
     return float(table["extra_ns"].clip(lower=0).sum()), lost
 
 
-def _gain(loss: float, extra: tuple[float, float] | None, window: float) -> Gain:
+def _gain(study: Study, loss: float, extra: tuple[float, float] | None, window: float) -> Gain:
     shares = thresholds().gain
     if extra is None:
         return ranking.share_of(
             loss,
-            shares["waits"],
+            study.gains.shares("waits", shares["waits"]),
             f"a part of the {percent(loss)} of the window spent waiting",
             regains="waits",
             shares_of="waits",
@@ -173,7 +173,7 @@ def _target(
         kernel=None,
         time_frac=loss,
         headroom_s=waits * 1e-9,
-        expected_gain=_gain(loss, extra, window),
+        expected_gain=_gain(study, loss, extra, window),
         confidence="medium",
         evidence=evidence,
         advice=advice,

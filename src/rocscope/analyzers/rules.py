@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rocscope import ranking
 from rocscope.analyzers import rule_rows
 from rocscope.findings import Gain, LaunchShape, NotEvaluated, Target
+from rocscope.gain_history import GainHistory
 from rocscope.rule_facts import fact_named
 from rocscope.rules import Rule, Verdict, evaluate, rules
 from rocscope.study import Study
@@ -87,7 +88,7 @@ def _fire(rule: Rule, study: Study, rows: pd.DataFrame, facts: dict[str, Any]) -
             launch_shapes=_shapes(kernels) if about_kernels else [],
             time_frac=lost if about_kernels else None,
             headroom_s=None,
-            expected_gain=_gain(rule, lost, facts),
+            expected_gain=_gain(rule, lost, facts, study.gains),
             confidence=rule.confidence,
             evidence=_evidence(rule, rows, facts),
             advice=rule.page.do,
@@ -96,26 +97,26 @@ def _fire(rule: Rule, study: Study, rows: pd.DataFrame, facts: dict[str, Any]) -
     )
 
 
-def _gain(rule: Rule, lost: float | None, facts: dict[str, Any]) -> Gain | None:
+def _gain(rule: Rule, lost: float | None, facts: dict[str, Any], history: GainHistory) -> Gain | None:
     if rule.gain is None:
         return None
+    name = f"rule:{rule.id}"
+    shares = history.shares(name, rule.gain)
     if rule.gain.of == "clock":
         missing = max(0.0, 1.0 - float(facts["telemetry.clock_frac"]))
         busy = float(facts["telemetry.busy_frac"])
         basis = (
             f"the clock is {percent(missing)} below its peak, and the GPU works {percent(busy)} of the time"
         )
-        return ranking.share_of(
-            missing * busy, rule.gain, basis, regains="clock", shares_of=f"rule:{rule.id}"
-        )
+        return ranking.share_of(missing * busy, shares, basis, regains="clock", shares_of=name)
     if lost is None:
         return None
     return ranking.share_of(
         lost,
-        rule.gain,
+        shares,
         f"a part of the {percent(lost)} of the window spent in these kernels",
         regains="kernel",
-        shares_of=f"rule:{rule.id}",
+        shares_of=name,
     )
 
 

@@ -13,7 +13,7 @@ from rocscope.analyzers import pauses, stall_causes
 from rocscope.analyzers.integrity import kernels_missing
 from rocscope.findings import Target
 from rocscope.study import Study
-from rocscope.thresholds import thresholds
+from rocscope.thresholds import Shares, thresholds
 from rocscope.wording import duration, percent
 
 _NAMED: Final = 3
@@ -55,6 +55,7 @@ class Stalls:
                 wall,
                 f"{len(starts)} pauses {_which(every[gpu])}",
                 _host(study, starts, ends, wall),
+                shares=study.gains.shares("stalls", thresholds().gain["stalls"]),
             )
         )
         study.targets[-1].evidence[1:1] = stall_causes.sentences(study, gpu, starts, ends)
@@ -96,7 +97,7 @@ def _which(found: pauses.Pauses) -> str:
     return f"{text}, or {duration(step * 1e9)} within," if found.once.any() else text
 
 
-def _target(name: str, lost: int, wall: float, which: str, host: list[str]) -> Target:
+def _target(name: str, lost: int, wall: float, which: str, host: list[str], *, shares: Shares) -> Target:
     where = (
         ["what the host did in them, by its spans (one within another counts in both):", *host]
         if host
@@ -107,7 +108,7 @@ def _target(name: str, lost: int, wall: float, which: str, host: list[str]) -> T
         f"{name} is idle for {percent(lost / wall)} of the window, in pauses too long for launches",
         lost_ns=lost,
         wall_ns=wall,
-        shares=thresholds().gain["stalls"],
+        shares=shares,
         regains="stalls",
         shares_of="stalls",
         basis=f"a part of the {percent(lost / wall)} lost in long pauses",

@@ -212,7 +212,7 @@ def _target(study: Study, gpu: int, entry: dict[str, Any], followed: Followed | 
         f"{name}{why}: {percent(missing)} below its {of} while kernels ran",
         lost_ns=lost,
         wall_ns=wall,
-        shares=_shares(followed),
+        shares=_shares(study, followed),
         regains="clock",
         shares_of=None if _measured_here(followed) else f"rule:{RULE}",
         basis=f"a part of the {percent(lost / wall)} of the window that kernels at the {of} clock would not "
@@ -249,7 +249,7 @@ def _measured_here(followed: Followed | None) -> bool:
     return followed is not None and followed.time_frac >= _LEAST_TIME_FRAC
 
 
-def _shares(followed: Followed | None) -> Shares:
+def _shares(study: Study, followed: Followed | None) -> Shares:
     """What kernels of this recording showed, else what the rule on clocks estimates."""
     if followed is not None and _measured_here(followed):
         return Shares(
@@ -261,7 +261,7 @@ def _shares(followed: Followed | None) -> Shares:
         )
     gain = next(each.gain for each in rules() if each.id == RULE)
     assert gain is not None  # noqa: S101  # the rule's file has one
-    return Shares(low=gain.low, mid=gain.mid, high=gain.high, source=gain.source)
+    return study.gains.shares(f"rule:{RULE}", gain)
 
 
 ANALYZER = Throttling()

@@ -67,7 +67,7 @@ def context_option(command: Decorated) -> Decorated:
     )(command)
 
 
-def _ceilings(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+def _auto_none_or_file(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
     words = [CompletionItem(word) for word in ("auto", "none") if word.startswith(incomplete)]
@@ -81,9 +81,22 @@ def ceilings_option(command: Decorated) -> Decorated:
         default="auto",
         show_default=True,
         metavar="FILE|none",
-        shell_complete=_ceilings,
+        shell_complete=_auto_none_or_file,
         help="Ceilings measured by `rocscope doctor --measure`: a file or folder of them, none, or auto: "
         "those that the capture carries, else those that this machine keeps of a card of the same model.",
+    )(command)
+
+
+def forecasts_option(command: Decorated) -> Decorated:
+    """Add ``--forecasts``, for commands that forecast gains."""
+    return click.option(
+        "--forecasts",
+        default="auto",
+        show_default=True,
+        metavar="FILE|none",
+        shell_complete=_auto_none_or_file,
+        help="What forecasts of gains learn from: a ledger of scored ones or its JSON form, none, or auto: "
+        "the ledger that `rocscope compare` keeps for you.",
     )(command)
 
 
@@ -116,6 +129,7 @@ def analyze_options(
     tpot_ms: float | None = None,
     ceilings: str = "auto",
     companions: bool | None = None,
+    forecasts: str = "auto",
 ) -> AnalyzeOptions:
     """Check what :func:`selection_options` and the functions beside it give.
 
@@ -138,6 +152,7 @@ def analyze_options(
         tpot_s=None if tpot_ms is None else tpot_ms * 1e-3,
         ceilings=ceilings,
         companions=companions is not False,
+        forecasts=forecasts,
     )
 
 

@@ -24,6 +24,7 @@ DAMAGE: Final = ("truncated-file", "malformed-json", "malformed-rows")  # notice
 @_shared.context_option
 @_shared.token_option
 @_shared.ceilings_option
+@_shared.forecasts_option
 @_shared.output_options
 def COMMAND(
     paths: tuple[Path, ...],

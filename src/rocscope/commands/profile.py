@@ -111,6 +111,7 @@ def _counter_levels(_context: click.Context, _parameter: click.Parameter, incomp
     "--tp", type=click.IntRange(min=1), help="Tensor-parallel size, where it is not in the command."
 )
 @_shared.context_option
+@_shared.forecasts_option
 @click.option(
     "--attach",
     metavar="PID|URL",

@@ -64,6 +64,7 @@ class _Report(click.Command):
 @click.option("--force", is_flag=True, help="Replace PATH.")
 @_shared.selection_options
 @_shared.token_option
+@_shared.forecasts_option
 def COMMAND(
     paths: tuple[Path, ...], name: str, output: Path | None, force: bool, **selection: object
 ) -> None:
@@ -114,7 +115,9 @@ def _analysis(paths: tuple[Path, ...], selection: dict[str, Any]) -> Analysis:
     if stored is None:
         with _shared.progress() as step:
             return pipeline.analyze(*paths, options=_shared.analyze_options(**selection), progress=step)
-    given = [f"--{option.replace('_', '-')}" for option, value in selection.items() if value is not None]
+    given = [
+        f"--{option.replace('_', '-')}" for option, value in selection.items() if value not in (None, "auto")
+    ]
     if given:
         raise UsageError(
             f"{', '.join(given)} cannot change {paths[0].name}: it is analysed already",
