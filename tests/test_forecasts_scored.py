@@ -26,7 +26,7 @@ STRIDED = "kernel-gptq-w4a16-gemv-strided-kernel-b5c7f12a"
 
 
 def row(name, base_s, new_s, **more):
-    counts = {"base_dispatches": 10 if base_s else None, "new_dispatches": 10 if new_s else None}
+    counts = {"base_calls": 10.0 if base_s else 0.0, "new_calls": 10.0 if new_s else 0.0}
     known = {"family": "gemm", "change_frac": None, "base_frac": None, "new_frac": None, **counts, **more}
     if base_s and new_s:
         known["change_frac"] = new_s / base_s - 1
@@ -40,10 +40,11 @@ def tier(base=1.0, new=0.8):
     )  # fmt: skip
 
 
-def compared(rows=(), *, times_of="step", comparable=True, tiers=None):
+def compared(rows=(), *, times_of="step", comparable=True, tiers=None, idle=None):
     return Comparison(
         comparable=comparable, why_not=[], base={}, new={}, tiers=[tier()] if tiers is None else tiers,
         families=[], kernels=list(rows), noise_floor_frac=0.005, times_of=times_of,
+        gaps=[] if idle is None else [row("idle", 0.2, 0.1, family=None, verdict=idle)],
     )  # fmt: skip
 
 
@@ -123,7 +124,9 @@ def test_the_same_recording_tries_nothing(examples):
 
 
 def test_a_kernel_that_changed_is_scored_and_one_that_did_not_is_not():
-    (each,) = scored([row("k", 0.4, 0.3, verdict="better", low_frac=-0.3, high_frac=-0.2)], target())
+    (each,) = scored(
+        [row("k", 0.4, 0.3, verdict="better", step_low_frac=-0.12, step_high_frac=-0.08)], target()
+    )
     assert each.actual_frac == pytest.approx(0.1) and each.hit is True
     assert (each.actual_low_frac, each.actual_high_frac) == pytest.approx((0.08, 0.12))
     assert each.realised_share_frac == pytest.approx(math.log(0.75) / math.log(0.25))
@@ -135,6 +138,30 @@ def test_a_kernel_that_changed_is_scored_and_one_that_did_not_is_not():
 def test_a_regression_misses():
     (each,) = scored([row("k", 0.4, 0.5, verdict="worse")], target())
     assert each.actual_frac == pytest.approx(-0.1) and each.hit is False and each.realised_share_frac < 0
+
+
+def test_a_small_change_may_be_a_side_effect_unless_it_is_launched_otherwise():
+    small = row("k", 0.4, 0.395, verdict="better")
+    (each,) = scored([small], target())
+    assert each.tried is False and "side effect" in each.basis
+    grids = {"base": {"grid": [1]}, "new": {"grid": [2]}}
+    (each,) = scored([small.model_copy(update={"launch_shape": grids})], target())
+    assert each.tried is True and each.actual_frac == pytest.approx(0.005)
+    (each,) = scored([small.model_copy(update={"launch_shape": {"grid": [1]}})], target())
+    assert each.tried is False
+
+
+def test_launch_shapes_of_one_kernel_are_scored_together_with_an_interval():
+    rows = [
+        row("k", 0.3, 0.2, verdict="better", step_low_frac=-0.12, step_high_frac=-0.08),
+        row("k", 0.1, 0.1, verdict="no difference shown", step_low_frac=-0.01, step_high_frac=0.01),
+    ]
+    (each,) = scored(rows, target())
+    assert each.actual_frac == pytest.approx(0.1)
+    assert (each.actual_low_frac, each.actual_high_frac) == pytest.approx((0.07, 0.13))
+    rows[1] = row("k", 0.1, 0.1, verdict="no difference shown")
+    (each,) = scored(rows, target())
+    assert each.actual_low_frac is None
 
 
 def test_what_the_clock_did_was_not_tried():
@@ -157,7 +184,7 @@ def test_what_the_user_says_was_tried_is_scored_whatever_is_seen():
 def test_what_replaces_several_kernels_is_shared_out_and_nothing_is_lost(gone, fresh):
     rows = [row(f"old{i}", each, None, match="base only") for i, each in enumerate(gone)]
     rows += [row(f"new{i}", None, each, match="new only") for i, each in enumerate(fresh)]
-    steps = replaced.Steps(rows, analysis(), analysis())
+    steps = replaced.Steps(rows, analysis(), analysis(), 10.0)
     outcomes = [steps.of(f"old{i}", "gptq_gemm") for i in range(len(gone))]
     assert sum(each.after_s for each in outcomes) == pytest.approx(sum(fresh))
     assert sum(each.before_s for each in outcomes) == pytest.approx(sum(gone))
@@ -168,19 +195,19 @@ def test_a_renamed_kernel_is_followed():
     renamed = row("old -> new", 0.4, 0.3, match="renamed", base_name="old", new_name="new", verdict="better")
     (each,) = scored([renamed], target("old"))
     assert each.actual_frac == pytest.approx(0.1) and each.replaced_by == ["new"]
-    assert "was renamed" in each.basis
+    assert "was replaced by new" in each.basis
 
 
 def test_a_kernel_that_left_some_of_its_work_to_another_is_charged_with_it():
     rows = [
-        row("k", 0.4, 0.1, verdict="better", new_dispatches=5),
+        row("k", 0.4, 0.1, verdict="better", new_calls=5.0),
         row("fresh", None, 0.2, match="new only"),
         row("same", 0.1, 0.1, family="rmsnorm"),
         row("other", 0.1, 0.1, family="attention"),
     ]
     (each,) = scored(rows, target())
     assert each.actual_frac == pytest.approx(0.1) and each.replaced_by == ["fresh"]
-    rows[1] = row("grown", 0.1, 0.3, verdict="worse", new_dispatches=20)
+    rows[1] = row("grown", 0.1, 0.3, verdict="worse", new_calls=20.0)
     (each,) = scored(rows, target())
     assert each.actual_frac == pytest.approx(0.1) and each.replaced_by == ["grown"]
 
@@ -197,7 +224,7 @@ def test_a_kernel_that_went_with_nothing_in_its_place_gave_all_unless_something_
 def test_hidden_time_gives_nothing():
     hidden = analysis()
     hidden.kernels.append(KernelFinding.model_construct(kernel="k", time_s=1.0, exposed_s=0.25))
-    part = replaced.Steps([row("k", 0.4, 0.2, verdict="better")], hidden, hidden).of("k", "gemm")
+    part = replaced.Steps([row("k", 0.4, 0.2, verdict="better")], hidden, hidden, 1.0).of("k", "gemm")
     assert (part.before_s, part.after_s) == pytest.approx((0.1, 0.05))
 
 
@@ -244,6 +271,15 @@ def test_pauses_are_held_against_each_other_a_step(kind, slot):
     assert each.actual_frac is None and "not known" in each.basis
     (each,) = scored([], loss, base=analysis(**{slot: 0.0}), new=two)
     assert each.actual_frac is None
+
+
+@pytest.mark.parametrize(
+    ("idle", "tried"), [("better", True), ("no difference shown", False), ("worse", False)]
+)
+def test_pauses_that_the_idle_time_does_not_bear_out_were_not_tried(idle, tried):
+    loss = target("p", scope="timeline", regains="gaps", before=0.3, least=0.0)
+    (each,) = scored([], loss, base=analysis(gaps=0.2), new=analysis(gaps=0.1), idle=idle)
+    assert each.tried is tried
 
 
 @pytest.mark.parametrize("kind", ["waits", "clock"])

@@ -17,14 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rocscope.comparison.replaced import Outcome, Steps
-from rocscope.comparison.result import Comparison, Forecast, Tier
+from rocscope.comparison.replaced import LEAST_STEP_FRAC, Outcome, Steps
+from rocscope.comparison.result import Comparison, Forecast, Tier, Verdict
 from rocscope.errors import UsageError
 from rocscope.findings import Analysis, Gain, StepRank, Target
 from rocscope.wording import percent
 
-_LEAST_LOST_FRAC: Final = 0.01  # of a step, by which lost time changes at least where something was done
-_LEAST_OF_LOST: Final = 0.1  # of the lost time itself, likewise
+_LEAST_OF_LOST: Final = 0.1  # of lost time, by which it changes at least where something was done
 _WON_BACK: Final = {"gaps": "pauses for launches", "stalls": "long pauses", "waits": "waiting of ranks"}
 _OF_FAMILY: Final = (
     0.05  # by which a target's share and its kernel's may differ and be of the same dispatches
@@ -36,6 +35,7 @@ class _Sides:
     base: Analysis
     new: Analysis
     steps: Steps | None
+    idle: Verdict | None  # of the time a step in which nothing runs
     tier: Tier
     floor_frac: float
 
@@ -62,7 +62,8 @@ def score(
     sides = _Sides(
         base=base,
         new=new,
-        steps=Steps(found.kernels, base, new) if found.times_of == "step" else None,
+        steps=Steps(found.kernels, base, new, tier.base) if found.times_of == "step" else None,
+        idle=next((each.verdict for each in found.gaps if each.name == "idle"), None),
         tier=tier,
         floor_frac=found.noise_floor_frac or 0.0,
     )
@@ -221,10 +222,10 @@ def _lost(kind: str, before_s: float, after_s: float, sides: _Sides) -> Outcome 
     if before_s <= 0:
         return "none of it lies in the steps that were compared"
     moved = abs(before_s - after_s)
-    changed = (
-        moved / sides.tier.base >= max(sides.floor_frac, _LEAST_LOST_FRAC)
-        and moved / before_s >= _LEAST_OF_LOST
-    )
+    beyond = moved / sides.tier.base >= sides.floor_frac
+    if kind in ("gaps", "stalls") and sides.idle is not None:
+        beyond = sides.idle == ("better" if after_s < before_s else "worse")
+    changed = beyond and moved / sides.tier.base >= LEAST_STEP_FRAC and moved / before_s >= _LEAST_OF_LOST
     what = _WON_BACK.get(kind, "what low clocks cost")
     return Outcome(before_s, after_s, changed, f"{what} {'changed' if changed else 'show no difference'}")
 
