@@ -278,6 +278,7 @@ def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Prog
         tp=options.tp or capture.manifest.model_tp or (served.tp if served else None),
         kernels=study.kernels,
         placed=study.placed,
+        served=study.served,
     )
 
 

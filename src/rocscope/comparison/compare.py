@@ -20,6 +20,7 @@ from rocscope.comparison import (
     step_tier,
 )
 from rocscope.comparison import panel as panels
+from rocscope.comparison import reasons as why
 from rocscope.comparison.judging import PERIOD, Judged, Measured
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Comparison, Difference, Statistics, Tier
@@ -58,6 +59,8 @@ def compare(
     recorded = [_recorded(side) for side in (base, new)]
     reasons = [each for each in recorded if isinstance(each, str)]
     found, notes = None, [f"no steps in common: {reason}" for reason in dict.fromkeys(reasons)]
+    if not base.analysis.kernels and not new.analysis.kernels:
+        notes = []  # loads alone
     if not reasons:
         found = _judged(recorded[0], recorded[1], (1 - level) / pairs)  # type: ignore[arg-type]  # no reasons
         if found is None:
@@ -81,7 +84,9 @@ def compare(
         **(result | {"tiers": tiers, "kernels": kernels, "notes": notes}),
     )
     scored = forecasts.score(base.targets, base.analysis, new.analysis, so_far, tried)
-    return so_far.model_copy(update={"forecasts": scored, "notes": [*notes, *forecasts.notes(scored)]})
+    notes += [*forecasts.notes(scored), *why.missing(base, new)]
+    reasons_found = why.reasons(base, new, so_far) if fit else []
+    return so_far.model_copy(update={"reasons": reasons_found, "forecasts": scored, "notes": notes})
 
 
 def _companions(base: Side, new: Side) -> list[str]:

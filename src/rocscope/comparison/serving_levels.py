@@ -55,11 +55,8 @@ class Level:
 
 def of(side: Side, run: str) -> list[Level]:
     """Return the levels of a side's load; runs of the same load are of one level, in their order."""
-    load = side.capture.manifest.load
-    found = result.numbers(load)[run] if load else None
     levels: list[Level] = []
-    for index, each in enumerate(found["levels"] if found else []):
-        requests = load_samples.of(side.capture.samples, run, index)
+    for each, requests in (one for part in side.runs for one in _measured(part, run)):
         this = Level(each["concurrency"], each["rate_per_s"], [each], [requests])
         same = next((other for other in levels if other.load == this.load and not unlike(other, this)), None)
         if same is None:
@@ -68,6 +65,14 @@ def of(side: Side, run: str) -> list[Level]:
             same.runs.append(each)
             same.requests.append(requests)
     return levels
+
+
+def _measured(side: Side, run: str) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[np.float64]]]]:
+    """Give each level of one recording, and what single requests of it took."""
+    load = side.capture.manifest.load
+    found = result.numbers(load)[run] if load else None
+    for index, each in enumerate(found["levels"] if found else []):
+        yield each, load_samples.of(side.capture.samples, run, index)
 
 
 def measured(side: Side) -> bool:

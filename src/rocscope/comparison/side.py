@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rocscope import metrics, taxonomy
 from rocscope.capture import Capture
 from rocscope.findings import Analysis, Target
+from rocscope.models.served import ServedModel
 
 
 class Side(BaseModel):
@@ -23,6 +24,7 @@ class Side(BaseModel):
     forecast: list[Target] | None = None  # as stored when the recording was analysed first
     kernels: Any = None  # the analysis's frame of kernels with their problem shapes; None: not kept
     placed: Any = None  # by which the rows of that frame are kept apart, see study.Study
+    served: ServedModel | None = None  # the model whose shapes the analysis used
     repeats: list[Side] = Field(default_factory=list)  # of the same thing, where there are several
 
     @property

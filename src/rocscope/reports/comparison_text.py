@@ -39,6 +39,11 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
     if scored := [each for each in comparison.forecasts if each.tried]:
         console.print()
         console.print(forecast_text.table(scored))
+    if comparison.reasons:
+        console.print()
+    for reason in comparison.reasons:
+        line = f"Why ({reason.about}, {reason.basis}): {reason.text}"
+        console.print(figures.ordinary_spaces(visible(line)), markup=False)
     for note in comparison.notes:
         console.print("note: " + visible(note), markup=False)
 
