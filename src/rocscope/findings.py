@@ -236,6 +236,7 @@ class PhaseSummary(_Finding):
     kernel_us_per_token: float | None = None
     idle_time_s: float | None = None  # of a GPU in these steps: nothing ran; null where that is not known
     idle_us_per_token: float | None = None
+    length_by: Literal["gpu", "host"] = "gpu"  # whose annotations time_s is; the host's are no GPU's time
 
 
 class StepRank(_Finding):

@@ -151,7 +151,7 @@ def test_what_the_host_did_in_a_pause_is_told():
     ]
     found = timeline(capture(rows, spans=spans))
     told = {round(each.start_s, 4): each.during for each in found.gaps}
-    assert told == {0.0005: "poll", 0.0105: "tokenize for 42.9 % of it", 0.0145: None}
+    assert told == {0.0005: "host in poll", 0.0105: "host in tokenize for 42.9 % of it", 0.0145: None}
 
 
 def test_a_pause_without_requests_is_said_to_be_one():
@@ -275,7 +275,7 @@ def test_a_recorded_decode(captures):
     lane = found.timeline.lanes[0]
     mean = sum(lane.busy_frac) / len(lane.busy_frac)
     assert mean == pytest.approx(found.gpus[0].busy_frac, abs=1e-4)
-    assert [each.during for each in found.timeline.gaps[:5]] == ["cudaGraphLaunch"] * 5
+    assert [each.during for each in found.timeline.gaps[:5]] == ["host in cudaGraphLaunch"] * 5
 
 
 def test_a_recorded_server_with_its_sensors(captures):
@@ -285,4 +285,4 @@ def test_a_recorded_server_with_its_sensors(captures):
     ).timeline
     assert [each.name for each in found.spans] == ["prefill", "mixed", "decode"] * 2
     assert {each.name for each in found.series} == {"power", "clock", "memory clock", "temperature"}
-    assert "in a prefill step, waiting for launches; aten::mm" in {each.during for each in found.gaps}
+    assert "in a prefill step, waiting for launches, host in aten::mm" in {each.during for each in found.gaps}

@@ -119,7 +119,7 @@ def test_kernels_belong_to_the_host_step_that_launched_them():
         "prefill": "gemm",
         "decode": "attention",
     }
-    assert checked.warnings == []
+    assert checked.warnings == [] and {each.length_by for each in found.values()} == {"host"}
 
 
 def test_steps_of_a_recording_without_kernels_have_the_times_of_the_host():

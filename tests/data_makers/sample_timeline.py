@@ -39,7 +39,7 @@ def sample_timeline(**changes: Any) -> Timeline:
         "lanes": [sample_lane()],
         "gaps": [
             TimelineGap(gpu=0, start_s=0.012, duration_s=0.00075,
-                        during="in a decode step, waiting for launches; hipGraphLaunch"),
+                        during="in a decode step, waiting for launches, host in hipGraphLaunch"),
             TimelineGap(gpu=0, start_s=0.018, duration_s=0.0007, during="no request was running or waiting"),
             TimelineGap(gpu=0, start_s=0.006, duration_s=0.0006),
         ],

@@ -54,7 +54,7 @@ def test_the_section_is_in_every_report_with_or_without_kernels(name, make, reco
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_without_figures_there_is_no_section(name):
-    analysis = sample_analysis().model_copy(update={"serving": {}, "phases": []})
+    analysis = sample_analysis().model_copy(update={"serving": {}, "phases": [], "timeline": None})
     text = plain(name, analysis)
     assert "first token" not in text and "Phases" not in text
     assert not serving.present(analysis)

@@ -135,6 +135,7 @@ def _summary(phase: str, rows: pd.DataFrame, work: pd.DataFrame | None) -> Phase
         time_s=time * 1e-9,
         us_per_token=time * 1e-3 / tokens if tokens else None,
         families=[] if mine is None else _families(mine, gpus, tokens),
+        length_by="gpu" if bool(rows["on_gpu"].iloc[0]) else "host",
         kernel_time_s=None if spent is None else spent * 1e-9,
         kernel_us_per_token=spent * 1e-3 / tokens if spent is not None and tokens else None,
     )

@@ -94,7 +94,7 @@ def _why(found: pauses.Pauses) -> NDArray[Any]:
     text = np.full(len(found.start_ns), None, object)
     text[found.launch] = "waiting for launches"
     text[found.within] = _WITHIN
-    text[found.once] = "too long for launches: compiling or loading kernels, as a rule"
+    text[found.once] = "too long for launches (compiling or loading kernels, as a rule)"
     known = np.flatnonzero([phase is not None for phase in found.phase])
     for at in known:
         inside = f"in a {found.phase[at]} step"
@@ -109,8 +109,8 @@ def _during(study: Study, axis: Axis, found: _Found, rows: Ints, scrapes: Scrape
     for row in rows:
         first, last = int(found.start[row]), int(found.end[row])
         host = None if found.why[row] == _WITHIN else _span(spans, first, last)
-        parts = [found.why[row], host, _requests(scrapes, first, last)]
-        told.append("; ".join(part for part in parts if part) or None)
+        parts = [found.why[row], host and f"host in {host}", _requests(scrapes, first, last)]
+        told.append(", ".join(part for part in parts if part) or None)
     return told
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, Literal
 
-from rocscope.findings import Analysis, CaptureInfo, FamilySummary, Integrity, KernelFinding
+from rocscope.findings import Analysis, CaptureInfo, FamilySummary, Integrity, KernelFinding, Target
 from rocscope.reports import figures
 
 NO_KERNELS: Final = "no GPU kernels in this recording"
@@ -184,6 +184,24 @@ def problem_shape(kernel: KernelFinding) -> str:
 def shape(kernel: KernelFinding) -> str:
     """Write the problem shape where it is known, else the grid and workgroup."""
     return problem_shape(kernel) if kernel.problem_shape else figures.launch(kernel.launch_shape)
+
+
+def occupancy(kernel: KernelFinding, *, why: bool = True) -> str:
+    """Write waves resident against the most that could be, and ``why`` no more could; or a dash."""
+    found = kernel.occupancy
+    most = figures.percent(found.theoretical_frac)
+    bounded = f", by {found.limited_by}" if found.limited_by and why else ""
+    if found.achieved_frac is None:
+        return figures.UNKNOWN if found.theoretical_frac is None else f"at most {most}{bounded}"
+    reached = figures.percent(found.achieved_frac)
+    return reached if found.theoretical_frac is None else f"{reached} of {most}{bounded}"
+
+
+def problem(target: Target) -> str:
+    """Return a target's problem as a heading: a sentence with its first letter large, a name as it is."""
+    first = target.problem.split(" ", 1)[0]
+    named = "_" in first or any(c.isupper() or c.isdigit() for c in first)
+    return target.problem if named else f"{target.problem[:1].upper()}{target.problem[1:]}"
 
 
 def command(capture: CaptureInfo) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from rocscope.untrusted import visible
 
-__all__ = ["clip", "code", "markdown", "shorten", "visible"]
+__all__ = ["clip", "code", "markdown", "short_words", "shorten", "ticked", "visible"]
 
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
 _MENTION: Final = re.compile(r"([@#])(?=\w)")
@@ -26,6 +26,19 @@ def shorten(text: str, width: int) -> str:
 def clip(text: str, width: int) -> str:
     """Cut a sentence to ``width`` characters at the end of a word."""
     return text if len(text) <= width else f"{text[:width].rpartition(' ')[0] or text[: width - 1]} …"
+
+
+def short_words(text: str, width: int) -> str:
+    """Cut each word of a sentence to ``width`` characters: a kernel's name may be longer than the rest."""
+    return " ".join(shorten(word, width) for word in text.split(" "))
+
+
+def ticked(text: str, width: int) -> str:
+    """Escape ``text`` for Markdown; between backticks it is code of at most ``width`` characters."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one without a partner
+        return markdown(text)
+    return "".join(code(part, width) if at % 2 else markdown(part) for at, part in enumerate(parts))
 
 
 def markdown(text: str) -> str:
