@@ -1,149 +1,24 @@
 """The page in a real Chromium: nothing fetched, nothing blocked, found and sorted by hand and keyboard."""
 
-import base64
 import json
-import os
-import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sample_analysis as sample
-
-from rocscope.reports import html
+from chromium_page import ROWS, Page
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-DRIVER = shutil.which("chromedriver") or "/usr/bin/chromedriver"
-TABLE = "#kernel-table tbody"
+WIDTHS = [(1440, False), (1440, True), (390, False), (390, True)]
 
 
-@pytest.fixture(scope="module")
-def output() -> Path:
-    """Where screenshots go, for a person to look at."""
-    folder = Path(os.environ.get("ROCSCOPE_TEST_OUTPUT") or Path(__file__).parents[2] / "test-out")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-class Page:
-    """One loaded report and what the browser said about it."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def open(self, path: Path, *, width: int = 1440, dark: bool = False) -> None:
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # or a click lands where things were
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.logs()
-        self.driver.get(path.as_uri())
-        self.wait("document.readyState === 'complete'")
-
-    def run(self, script: str, *args: Any) -> Any:
-        return self.driver.execute_script(script, *args)
-
-    def wait(self, condition: str) -> None:
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        WebDriverWait(self.driver, 20).until(lambda d: d.execute_script(f"return Boolean({condition})"))
-
-    def find(self, selector: str) -> Any:
-        return self.driver.find_element("css selector", selector)
-
-    def shown(self) -> list[str]:
-        """Return the ids of the kernels in the table as a person sees them, top to bottom."""
-        return self.run(
-            f"return [...document.querySelectorAll('{TABLE}')].filter(b => !b.hidden).map(b => b.id)"
-        )
-
-    def problems(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def logs(self) -> list[dict[str, Any]]:
-        return [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-
-    def requests(self) -> list[str]:
-        sent = [m for m in self.logs() if m["method"] == "Network.requestWillBeSent"]
-        return [message["params"]["request"]["url"] for message in sent]
-
-    def picture(self, path: Path) -> bytes:
-        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": False})
-        path.write_bytes(base64.b64decode(shot["data"]))
-        return path.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not (Path(CHROMIUM).exists() and Path(DRIVER).exists()):
-        pytest.skip("no Chromium with its driver: apt-get install chromium chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--window-size=1440,900",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture(autouse=True)
-def no_process_left() -> None:
-    """The browser lives as long as the module, longer than one test; its fixture ends it."""
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("pages")
-    made = {}
-    for name in ("sample", "hostile", "empty"):
-        made[name] = folder / f"{name}.html"
-        made[name].write_text(html.REPORT.render(getattr(sample, f"{name}_analysis")()), encoding="utf-8")
-    return made
-
-
-@pytest.fixture
-def page(browser: Any) -> Page:
-    browser.get("about:blank")
-    browser.get_log("browser")
-    return Page(browser)
-
-
-@pytest.mark.parametrize("name", ["sample", "hostile", "empty"])
-@pytest.mark.parametrize("look", [(1440, False), (1440, True), (390, False), (390, True)])
+@pytest.mark.parametrize("name", ["full", "sample", "hostile", "empty"])
+@pytest.mark.parametrize(("width", "dark"), WIDTHS)
 def test_nothing_is_fetched_blocked_or_wider_than_the_screen(
-    page: Page, pages: dict[str, Path], output: Path, name: str, look: tuple[int, bool]
+    page: Page, pages: dict[str, Path], name: str, width: int, dark: bool
 ) -> None:
-    width, dark = look
     page.open(pages[name], width=width, dark=dark)
-    if name == "sample":
-        page.wait("document.querySelector('#roofline-chart .main-svg')")
+    for details in page.driver.find_elements("css selector", "details"):
+        page.run("arguments[0].open = true", details)
     assert page.run("return document.documentElement.scrollWidth") <= width
-    sections = page.run("return [...document.querySelectorAll('section')].map(s => s.id)")
-    for section in sections:
-        page.run(
-            "window.scrollTo(0, 0); if (arguments[0]) document.getElementById(arguments[0]).scrollIntoView()",
-            section,
-        )
-        kind = f"{width}-{'dark' if dark else 'light'}"
-        assert page.picture(output / f"report-{name}-{kind}-{section or 'answer'}.png").startswith(b"\x89PNG")
     assert [url for url in page.requests() if url != pages[name].as_uri()] == []
     assert page.problems() == []
 
@@ -161,7 +36,7 @@ def test_search_narrows_the_table_and_says_how_many(page: Page, pages: dict[str,
     assert page.shown() == ["kernel-0"]
     assert page.find("#shown").text == "1 of 6 kernels shown"
     page.find("#filters button").click()
-    page.wait(f"[...document.querySelectorAll('{TABLE}')].every(b => !b.hidden)")
+    page.wait(f"[...document.querySelectorAll('{ROWS}')].every(b => !b.hidden)")
     page.find("#search").send_keys("no such kernel")
     assert page.shown() == []
 
@@ -178,6 +53,12 @@ def test_filters_combine(page: Page, pages: dict[str, Path]) -> None:
     Select(page.find("[data-filter=limiter]")).select_by_value("")
     Select(page.find("[data-filter=bound]")).select_by_value("unknown")
     assert page.shown() == ["kernel-3", "kernel-5"]
+    assert not page.driver.find_elements("css selector", "[data-filter=gpu]"), "one GPU is no choice"
+    page.open(pages["full"])
+    Select(page.find("[data-filter=gpu]")).select_by_value("rank 2")
+    Select(page.find("[data-filter=family]")).select_by_value("gptq_gemm")
+    places = page.run("return arguments[0].map(id => document.getElementById(id).dataset.gpu)", page.shown())
+    assert places == ["rank 2", "rank 2"]
 
 
 def test_sorting_goes_both_ways_with_the_unknown_last(page: Page, pages: dict[str, Path]) -> None:
@@ -218,17 +99,6 @@ def test_the_keyboard_reaches_evidence(page: Page, pages: dict[str, Path]) -> No
     assert not page.find("#kernel-0-more").is_displayed()
 
 
-def test_everything_has_a_name_for_a_screen_reader(page: Page, pages: dict[str, Path]) -> None:
-    page.open(pages["sample"])
-    page.driver.execute_cdp_cmd("Accessibility.enable", {})
-    tree = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    roles = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in tree if not n["ignored"]]
-    for role, name in roles:
-        if role in ("button", "link", "searchbox", "combobox", "table", "image", "heading", "region"):
-            assert name, f"a {role} without a name"
-    assert next(name for role, name in roles if role == "heading").startswith("gptq_gemm takes")
-
-
 def test_hover_tells_the_evidence_and_labels_survive_a_resize(page: Page, pages: dict[str, Path]) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
@@ -258,11 +128,59 @@ def test_hover_tells_the_evidence_and_labels_survive_a_resize(page: Page, pages:
         page.wait(f"{labels} === {json.dumps(wanted)}")
 
 
+HOVER = """
+const done = arguments[arguments.length - 1], charts = [...document.querySelectorAll('.chart')], told = [];
+const spots = charts.flatMap(chart => chart.data.flatMap((trace, curve) => {
+  const points = trace.hoverinfo === 'skip' ? 0 : trace.meta === 'words' ? trace.x.length : 1;
+  return Array.from({ length: points }, (_, point) => [chart, curve, point, 'x' + (trace.yaxis || 'y')]);
+}));
+(async () => {
+  for (const [chart, curve, point, subplot] of spots) {
+    Plotly.Fx.hover(chart, [{ curveNumber: curve, pointNumber: point }], subplot);
+    await new Promise(resolve => setTimeout(resolve, 60));  // Plotly lets one through in 50 ms
+    told.push(...[...chart.querySelectorAll('.hovertext')].map(label => label.textContent));
+  }
+  done(told);
+})();
+"""
+
+
+def test_the_timeline_tells_pauses_and_families_under_the_pointer(page: Page, pages: dict[str, Path]) -> None:
+    page.open(pages["full"])
+    told = page.driver.execute_async_script(HOVER)
+    assert any("pause of 150" in text and "Scheduler.schedule" in text for text in told), told
+    assert any("rank 0, gemm" in text and "78.0%" in text for text in told)
+    assert any("W" in text and "GPU 3 power" in text for text in told)
+
+
+def test_the_timeline_is_zoomed_by_keyboard_and_says_where_it_is(page: Page, pages: dict[str, Path]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(pages["full"])
+    shown = "return document.getElementById('timeline-chart').layout.xaxis.range"
+    whole = page.run(shown)
+    for zoom, low, high in (("in", 0.3, 0.9), ("in", 0.45, 0.75), ("right", 0.6, 0.9), ("left", 0.45, 0.75)):
+        page.run("document.querySelector(`[data-zoom=${arguments[0]}]`).focus()", zoom)
+        page.press(Keys.ENTER)
+        assert page.run(shown) == pytest.approx([low, high])
+        assert page.find("[data-for] [role=status]").text == f"{low:.3g} to {high:.3g} s"
+    page.run("document.querySelector('[data-zoom=all]').focus()")
+    page.press(Keys.SPACE)
+    assert page.run(shown) == whole
+    for _ in range(3):
+        page.find("[data-zoom=out]").click()
+    assert page.run(shown) == whole, "never beyond the window"
+
+
 def test_hostile_names_are_text(page: Page, pages: dict[str, Path]) -> None:
     page.open(pages["hostile"])
     page.wait("document.querySelector('#roofline-chart .main-svg')")
     for button in page.driver.find_elements("css selector", "button.kernel"):
         button.click()
+    for details in page.driver.find_elements("css selector", "details"):
+        page.run("arguments[0].open = true", details)
+    told = page.driver.execute_async_script(HOVER)
+    assert any("<script>window.pwned=1</script>" in text for text in told), "text, in charts too"
     assert page.run("return window.pwned") is None
     assert page.run("return document.querySelectorAll('img, iframe, a[href^=javascript]').length") == 0
     assert page.run("return document.scripts.length") == 4
@@ -276,13 +194,3 @@ def test_without_kernels_there_is_no_chart_and_no_table(page: Page, pages: dict[
     assert page.find("h1").text == "There are no GPU kernels in this recording."
     assert page.run("return document.querySelectorAll('#kernels, #roofline, #targets, #time').length") == 0
     assert pages["empty"].stat().st_size < 40_000
-
-
-def test_printing_shows_every_section(page: Page, pages: dict[str, Path], output: Path) -> None:
-    page.open(pages["sample"])
-    page.wait("document.querySelector('#roofline-chart .main-svg')")
-    printed = page.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
-    content = base64.b64decode(printed["data"])
-    (output / "report-sample.pdf").write_bytes(content)
-    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 10
-    assert page.problems() == []

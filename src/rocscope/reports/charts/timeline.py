@@ -18,16 +18,17 @@ LANE_PX: Final = 96
 SERIES_PX: Final = 76
 STRIP_PX: Final = 26
 GAP_PX: Final = 30  # between rows, with room for a row's title
-AXIS_PX: Final = 76  # margins above and below the rows
+AXIS_PX: Final = 80  # margins above and below the rows
 MAX_GAPS: Final = 200  # drawn
 MAX_STRIPS: Final = 400
 MAX_FAMILIES: Final = 12  # of a lane; the rest is one more
-_NAMED_FRAC: Final = 0.09  # of the window, for a family to be named on its area
-_TALL_FRAC: Final = 0.22  # of the lane, likewise
+_TALL_FRAC: Final = 0.2  # of the lane, for a family to be named on its area
+_PLOT_PX: Final = 1000  # on a desktop; on a phone nothing is named on its area
+_LETTER_PX: Final = 6.6
 _UNITS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _PHASE_SHADES: Final = {"prefill": "#8d99a6", "decode": "#c3cbd3", "mixed": "#a8b2bd"}
 _SERIES: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c8c8c")
-_FROM_ZERO: Final = ("W", "tokens/s", "")
+_FROM_ZERO: Final = ("W", "Hz", "tokens/s", "")
 THROTTLED: Final = "#d55e00"
 
 
@@ -108,8 +109,8 @@ def _layout(rows: list[Row], span: float, unit: str) -> dict[str, Any]:
         "annotations": [],
         "shapes": [],
         "xaxis": {
-            "range": [0, span], "title": {"text": f"time from the first dispatch, {unit}"}, "zeroline": False,
-            "anchor": rows[-1].name, "minallowed": -0.02 * span, "maxallowed": 1.02 * span,
+            "range": [0, span], "title": {"text": f"time in the window, {unit}", "standoff": 8},
+            "zeroline": False, "anchor": rows[-1].name, "minallowed": -0.02 * span, "maxallowed": 1.02 * span,
         },
     }  # fmt: skip
     for row in rows:
@@ -179,26 +180,17 @@ class _Chart:
         self._gaps(row, lane)
 
     def _name(self, row: Row, family: str, y: list[float], below: list[float]) -> None:
-        """Write a family's name on its area, in its longest stretch that is tall enough."""
-        best, start = (0, 0), None
-        for index, value in enumerate([*y, 0.0]):
-            if value >= _TALL_FRAC and start is None:
-                start = index
-            elif value < _TALL_FRAC and start is not None:
-                best = max(best, (index - start, start))
-                start = None
-        length, start = best
-        if length * self.timeline.bin_s < _NAMED_FRAC * self.timeline.span_s:
+        """Write a family's name on its area, in its longest stretch that is tall enough, if it fits."""
+        text = shorten(visible(family), 20)
+        tall, floor = _smooth(y), _smooth(below)
+        length, start = _longest([value >= _TALL_FRAC for value in tall])
+        if length * self.timeline.bin_s / self.timeline.span_s < (len(text) * _LETTER_PX + 8) / _PLOT_PX:
             return
         middle = start + length // 2
-        lowest = max(below[start : start + length])
-        highest = min(a + b for a, b in zip(below[start : start + length], y[start:], strict=False))
-        if highest - lowest < _TALL_FRAC * 0.7:
-            return
         self.drawn.note(
-            self.at((middle + 0.5) * self.timeline.bin_s), (lowest + highest) / 2,
-            shorten(visible(family), 20), yref=row.name, name="on",
-            font={"size": 11, "color": ink(colour(family))},
+            self.at((middle + 0.5) * self.timeline.bin_s), round(floor[middle] + tall[middle] / 2, 3), text,
+            yref=row.name, name="on", font={"size": 11, "color": ink(colour(family))},
+            bgcolor=colour(family), borderpad=1,
         )  # fmt: skip
 
     def _gaps(self, row: Row, lane: TimelineLane) -> None:
@@ -223,8 +215,7 @@ class _Chart:
         """Draw a sensor of each GPU, the GPU named at the line's end."""
         factor, unit = _scale(group[0].unit)
         self._axis(
-            row, rangemode="tozero" if group[0].unit in _FROM_ZERO else "normal",
-            ticksuffix=inert(f" {unit}".rstrip(), 16), hoverformat=".3~r",
+            row, range=_range(group, factor), ticksuffix=inert(f" {unit}".rstrip(), 16), hoverformat=".3~r"
         )  # fmt: skip
         for each in group:
             shade = _SERIES[(each.gpu or 0) % len(_SERIES)]
@@ -244,12 +235,11 @@ class _Chart:
         for each in group:
             index = max(i for i, value in enumerate(each.value) if value is not None)
             ends.append(((each.value[index] or 0.0) / factor, each.time_s[index], each.gpu))
-        known = [value / factor for each in group for value in each.value if value is not None]
-        span = (max(known) - min(0.0 if group[0].unit in _FROM_ZERO else min(known), max(known))) or 1.0
+        low, high = _range(group, factor)
         apart = min(11.0, SERIES_PX / len(ends))
         lowest = -math.inf
         for value, seconds, gpu in sorted(ends, key=lambda end: end[0]):
-            height = value / span * SERIES_PX
+            height = (value - low) / (high - low) * SERIES_PX
             placed = max(height, lowest + apart)
             lowest = placed
             self.drawn.note(
@@ -296,6 +286,40 @@ class _Chart:
 
     def _axis(self, row: Row, **settings: Any) -> None:
         self.drawn.layout[f"yaxis{row.axis if row.axis > 1 else ''}"].update(settings)
+
+
+def _range(group: list[TimelineSeries], factor: float) -> tuple[float, float]:
+    """Return the ends of a sensor's axis: from zero where zero means something, never of no height."""
+    known = [value / factor for each in group for value in each.value if value is not None]
+    low, high = min(known), max(known)
+    if group[0].unit in _FROM_ZERO:
+        return min(0.0, low), high * 1.08 if high > 0 else 1.0
+    room = max(5.0, 0.1 * (high - low))
+    return low - room, high + room
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """Return the running mean over a fiftieth of the window, which is what the eye sees."""
+    import numpy as np
+
+    wide = max(1, len(values) // 50)
+    if not values or wide == 1:
+        return values
+    weights = np.convolve(np.ones(len(values)), np.ones(wide), mode="same")
+    smooth: list[float] = (np.convolve(values, np.ones(wide), mode="same") / weights).tolist()
+    return smooth
+
+
+def _longest(flags: list[bool]) -> tuple[int, int]:
+    """Return length and start of the longest run of true."""
+    best, start = (0, 0), None
+    for index, flag in enumerate([*flags, False]):
+        if flag and start is None:
+            start = index
+        elif not flag and start is not None:
+            best = max(best, (index - start, start), key=lambda run: run[0])
+            start = None
+    return best
 
 
 def _phase_words(span: TimelineSpan) -> list[str]:

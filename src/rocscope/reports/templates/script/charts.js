@@ -42,9 +42,9 @@
       if (note.name === "row") { note.font.color = colour.ink; }
       if (note.name === "gap" || note.name === "throttled") { note.font.color = colour.warn; }
     }
-    if (small) { layout.annotations = layout.annotations.filter((note) => note.name !== "on"); }
+    if (small) { layout.annotations = layout.annotations.filter((note) => note.name !== "on" && note.name !== "gap"); }
     layout.margin = timeline
-      ? (small ? { l: 62, r: 42, t: 24, b: 52 } : { l: 84, r: 56, t: 24, b: 52 })
+      ? (small ? { l: 62, r: 42, t: 24, b: 56 } : { l: 84, r: 56, t: 24, b: 56 })
       : (small ? { l: 48, r: 8, t: 12, b: 48 } : { l: 72, r: 20, t: 20, b: 64 });
     for (const one of data) { trace(one, colour, small); }
     if (chart.range) { layout.xaxis.range = chart.range; }
@@ -83,6 +83,7 @@
     const tools = document.querySelector(`[data-for="${place.id}"]`);
     idle(() => { draw(chart); if (tools) { zoom(chart, tools); } });
   }
+  idle(() => performance.mark("charts-drawn"));
   let waiting = 0;
   const redraw = (all) => charts.filter((chart) => all || chart.drawn).forEach(draw);
   const again = () => { clearTimeout(waiting); waiting = setTimeout(redraw, 300); };  // after Plotly's own resize
