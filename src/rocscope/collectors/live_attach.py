@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from rocscope.collectors import live_gather, live_load, serving_sampler
 from rocscope.collectors.attach_rocprofv3 import AttachedRocprofv3
@@ -22,6 +23,8 @@ from rocscope.launch.process import Ending, Target
 
 DEFAULT_S: Final = 10.0  # of recording, where neither a load nor --duration says how long
 WAYS: Final = ("torch", "rocprofv3")
+
+Moment = Literal["starting", "started", "stopping", "stopped"]
 
 
 def plan(options: ProfileOptions) -> tuple[Run, running.Running]:
@@ -66,10 +69,15 @@ def plan(options: ProfileOptions) -> tuple[Run, running.Running]:
 
 
 def record(
-    options: ProfileOptions, *, progress: Progress | None = None, say: Progress | None = None
+    options: ProfileOptions,
+    *,
+    progress: Progress | None = None,
+    say: Progress | None = None,
+    at: Callable[[Moment], None] | None = None,
 ) -> Recorded:
     """Profile what runs already for ``options.duration_s``, or as long as the load; leave it running.
 
+    ``at`` is told when the profiler is about to be started, when it runs, is asked to end, and is off again.
     Raises as :func:`plan`, and :class:`TargetError` where its profiler cannot be started.
     """
     tell, loud = progress or (lambda _: None), say or (lambda _: None)
@@ -86,7 +94,7 @@ def record(
     with Interrupts(lambda _: loud("ending the recording; what is attached to runs on")) as interrupts:
         try:
             _sample(outcome, found, options)
-            _profile(outcome, found, options, interrupts, tell)
+            _profile(outcome, found, options, interrupts, tell, at=at or (lambda _: None))
         except RocscopeError as error:
             outcome.failure = error
         finally:
@@ -126,6 +134,8 @@ def _profile(
     options: ProfileOptions,
     interrupts: Interrupts,
     progress: Progress,
+    *,
+    at: Callable[[Moment], None],
 ) -> None:
     run = outcome.run
     if options.load is not None and options.load.measures and options.overhead and run.backend.on_demand:
@@ -133,7 +143,9 @@ def _profile(
     serving = serving_sampler.Watch()
     if found.address is not None:
         serving.start(found.address, outcome, options)
+    at("starting")
     run.backend.start(run.request)
+    at("started")
     began, load = clocks.now_ns(), None
     serving.mark("before")
     limit_s = options.duration_s or (None if options.load else DEFAULT_S)
@@ -148,7 +160,9 @@ def _profile(
         if load is not None:
             live_load.stop(load, outcome)
         progress("ending the recording")
+        at("stopping")
         run.backend.stop(run.request)
+        at("stopped")
     if not found.running:
         raise TargetError("what was attached to ended meanwhile", "see its own log")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rocscope.daemon.settings import Settings
     from rocscope.daemon.state_dir import StateDir
     from rocscope.daemon.store import Store
+    from rocscope.daemon.supervisor import Trouble
     from rocscope.daemon.wall_clock import WallClock
 
 
@@ -66,6 +67,7 @@ class Context:
     events: Events
     facts: Facts
     parts: Mapping[str, Part] = field(default_factory=dict)  # that run now, by name
+    trouble: Mapping[str, Trouble] = field(default_factory=dict)  # failures of each wanted part
     reload: Callable[[], Awaitable[Reloaded]] = _no_reload
 
     def part(self, name: str) -> Any:

@@ -35,6 +35,9 @@ class Part(ABC):
     """Sections of the settings that are read once only: a reload that changes one of them has the part
     stopped and built anew. What is read from ``context.settings`` at its use needs no entry."""
 
+    fatal: ClassVar[tuple[type[Exception], ...]] = ()
+    """Errors of its first run that end the daemon, such as a port that is taken."""
+
     def __init__(self, context: Context) -> None:
         self.context = context
 
@@ -54,3 +57,7 @@ class Part(ABC):
     def health(self) -> Health:
         """Tell how it does; called often, from the event loop."""
         return Health()
+
+    def ready(self) -> bool:
+        """Whether what others wait for at the start is there, such as a bound port."""
+        return True

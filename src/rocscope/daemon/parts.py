@@ -12,6 +12,8 @@ MODULES: Final[tuple[str, ...]] = (
     "host_source",
     "engine_source",
     "downsample",
+    "windows",
+    "control",
 )
 """Modules of this package, each with its part's class as ``PART``; one that others build on comes first."""
 
