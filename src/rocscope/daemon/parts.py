@@ -8,6 +8,7 @@ from typing import Final
 from rocscope.daemon.part import Part
 
 MODULES: Final[tuple[str, ...]] = (
+    "housekeeping",
     "telemetry_source",
     "host_source",
     "engine_source",

@@ -144,6 +144,20 @@ class Store:
                 self._verify()
             raise StoreError(f"the store cannot be read: {error}", "see `rocscope status`") from error
 
+    def checkpoint(self) -> Future[None]:
+        """Write the log back into the file, which then gives free pages at its end back to the disk."""
+        return self.write(lambda connection: None, kind="checkpoint")
+
+    @property
+    def folder(self) -> StateDir:
+        """The state folder it lies in."""
+        return self._folder
+
+    @property
+    def clock(self) -> WallClock:
+        """The clock whose past it keeps."""
+        return self._clock
+
     @property
     def health(self) -> StoreHealth:
         """How it does now."""

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from rocscope.daemon.wall_clock import WallClock
 
 T = TypeVar("T")
-Kind = Literal["ledger", "samples"]
+Kind = Literal["ledger", "samples", "checkpoint"]
 
-_SYNC: Final[dict[Kind, str]] = {"ledger": "FULL", "samples": "NORMAL"}
+_SYNC: Final[dict[Kind, str]] = {"ledger": "FULL", "samples": "NORMAL", "checkpoint": "FULL"}
+_READERS_MS: Final = 200
 _WORDS: Final[dict[StoreState, str]] = {
     "full": "no space is left for the state folder (disk, quota or file size)",
     "read-only": "the state folder cannot be written: its file system or its modes are read-only",
@@ -77,6 +78,8 @@ class Writer:
             raise self._error()
         try:
             result = _transaction(self._connection, group, _SYNC[kind])
+            if kind == "checkpoint":
+                _checkpoint(self._connection)
         except sqlite3.Error as error:
             trouble = store_connection.trouble(error, self._folder)
             if trouble is None:
@@ -205,6 +208,13 @@ def _transaction(connection: sqlite3.Connection, group: Callable[[sqlite3.Connec
                 connection.execute("ROLLBACK")
         raise
     return result
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """Write the log back and cut it; what a reader still sees after a moment stays in it."""
+    connection.execute(f"PRAGMA busy_timeout = {_READERS_MS}")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute(f"PRAGMA busy_timeout = {int(1000 * store_connection.BUSY_S)}")
 
 
 def _corrupt(said: str) -> sqlite3.DatabaseError:
