@@ -1,10 +1,10 @@
-"""The part that keeps the state folder within its limits, and tells of a wall clock that was set."""
+"""The part that keeps the state folder within its limits."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rocscope.daemon.part import Health, Part
 from rocscope.daemon.retention import Limits, Retention
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rocscope.daemon.context import Context
     from rocscope.daemon.retention import Collected
     from rocscope.daemon.settings import Settings
-    from rocscope.daemon.store import Store
 
 EVERY_S: Final = 60.0
 
@@ -41,16 +40,13 @@ class Housekeeping(Part):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._store = cast("Store", context.store)
-        self._retention = Retention(self._store, lambda: limits(context.settings))
+        self._retention = Retention(context.store, lambda: limits(context.settings))
         self._stopping = asyncio.Event()
         self._last: Collected | None = None
 
     async def run(self) -> None:
         """Collect until stopped."""
         while not self._stopping.is_set():
-            for jump in self._store.clock.new_jumps():
-                self.context.events.note("clock", jump.text, logging.WARNING)
             self._last = await asyncio.to_thread(self._retention.collect)
             for said in self._last.said:
                 self.context.events.note("retention", said, logging.WARNING)
