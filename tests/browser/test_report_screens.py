@@ -31,7 +31,7 @@ BROKEN = (
     ("time", ".stack { visibility: hidden; }"),
     ("time", ".part { background: #888888 !important; }"),
     ("roofline", "#roofline-chart .scatterlayer { visibility: hidden; }"),
-    ("budget", ".bars .row { display: block !important; }"),
+    ("budget", ".bars .stack { margin-left: 30%; }"),
     ("targets", ".interval { visibility: hidden; }"),
     ("targets", ".target { display: block !important; }"),
     ("kernels", ".filters { display: block !important; }"),
