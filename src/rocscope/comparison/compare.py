@@ -11,6 +11,7 @@ import numpy as np
 from rocscope.comparison import (
     clocks,
     comparable,
+    context,
     differences,
     forecasts,
     judging,
@@ -21,7 +22,7 @@ from rocscope.comparison import (
 )
 from rocscope.comparison import panel as panels
 from rocscope.comparison import reasons as why
-from rocscope.comparison.judging import PERIOD, Judged, Measured
+from rocscope.comparison.judging import OVERLAP, PERIOD, Judged, Measured
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Comparison, Difference, Statistics, Tier
 from rocscope.comparison.side import Side
@@ -117,7 +118,7 @@ def _judged(base: list[Recorded], new: list[Recorded], chance: float) -> _Steps 
         alone[PERIOD] = True
         judged.append(judging.judge(each, PERIOD, float(each.critical(of_tiers, alone, 1)[PERIOD])))
     parts = np.ones(len(measured[0].base.mean), bool)
-    parts[PERIOD] = False
+    parts[[PERIOD, OVERLAP]] = False
     critical = measured[0].critical(chance * (1 - _TIERS_FRAC), parts, int(parts.sum()))
     critical[PERIOD] = judged[0].critical
     return _Steps(
@@ -153,7 +154,11 @@ def _with_steps(base: Side, new: Side, found: _Steps, fit: bool) -> dict[str, An
         "gaps": gaps,
         "times_of": "step",
         "noise_floor_frac": step_tier.floor(found.judged[0]),
-        "notes": [*([] if first.by_run else [_within(base, new)]), *notes],
+        "notes": [
+            *([] if first.by_run else [_within(base, new)]),
+            *([told] if (told := context.note(found.panels[0])) else []),
+            *notes,
+        ],
     }
 
 

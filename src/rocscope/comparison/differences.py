@@ -84,7 +84,7 @@ class _Writer:
             change_frac=each.change,
             low_frac=each.low,
             high_frac=each.high,
-            verdict=each.verdict if self._comparable else None,
+            verdict=each.verdict if self._comparable and column != OVERLAP else None,  # nobody's aim
             step_frac=part,
             step_low_frac=None if margin is None else part - margin,
             step_high_frac=None if margin is None else part + margin,

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rocscope.comparison import resampling, spread, student
+from rocscope.comparison import context, resampling, spread, student
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.resampling import Chance
 from rocscope.comparison.result import Verdict
@@ -105,6 +105,7 @@ class Judged:
 def measure(panel: Panel, groups: list[Group], draws: int = resampling.DRAWS) -> Measured:
     """Return what both sides of a panel took: columns as in :class:`Measured`."""
     tables = [_table(panel, groups, side) for side in (0, 1)]
+    tables, extra = context.adjusted(panel, tables)
     runs = [panel.base.run, panel.new.run]
     numbers = [len(np.unique(each)) for each in runs]
     spreads = [
@@ -117,21 +118,15 @@ def measure(panel: Panel, groups: list[Group], draws: int = resampling.DRAWS) ->
             _within(values, counts, of_run, steps.tick_ns)
             for (values, counts), of_run, steps in zip(tables, runs, (panel.base, panel.new), strict=True)
         ]
-        base, new = between(*inside)
+        base, new = (each.plus(more) for each, more in zip(between(*inside), extra, strict=True))
         return Measured(base, new, None, (numbers[0], numbers[1]), True, True, calls)
     counts = (len(tables[0][0]), len(tables[1][0]))
     chance = None
     if min(counts) > 1:
         chance = resampling.draw(tables[0][0], tables[1][0], (spreads[0], spreads[1]), draws)
-    return Measured(
-        spreads[0],
-        spreads[1],
-        chance,
-        counts,
-        False,
-        min(counts) >= LEAST_STEPS and chance is not None,
-        calls,
-    )
+    enough = min(counts) >= LEAST_STEPS and chance is not None
+    base, new = (each.plus(more) for each, more in zip(spreads, extra, strict=True))
+    return Measured(base, new, chance, counts, False, enough, calls)
 
 
 def by_repeats(base: int, new: int) -> bool:

@@ -104,7 +104,14 @@ def _some_deals(first: int, second: int, random: np.random.Generator, draws: int
 def _dealt(pool: Floats, first: int, floor: Floats, weights: Iterator[Floats]) -> Floats:
     """Deal the steps of ``pool`` to two sides, ``first`` to one of them; |t| of [draws, columns]."""
     counts = (first, len(pool) - first)
-    return np.concatenate([_t(each, 1 - each, pool, counts, floor) for each in weights])
+    squared = pool * pool
+    total, total_squared = pool.sum(axis=0), squared.sum(axis=0)
+    parts = []
+    for each in weights:
+        one, one_squared = each @ pool, each @ squared
+        other = (total - one, total_squared - one_squared)
+        parts.append(_t((one, one_squared), other, counts, floor))
+    return np.concatenate(parts)
 
 
 def _bootstrapped(
@@ -112,24 +119,28 @@ def _bootstrapped(
 ) -> Floats:
     """Draw steps with replacement for either side from ``pool``; |t| of [draws, columns]."""
     parts = []
+    squared = pool * pool
     for begin in range(0, draws, _AT_ONCE):
         size = min(_AT_ONCE, draws - begin)
         sides = []
         for count in counts:
             drawn = random.integers(0, len(pool), (size, count)) + np.arange(size)[:, None] * len(pool)
-            sides.append(np.bincount(drawn.ravel(), minlength=size * len(pool)).reshape(size, len(pool)))
-        parts.append(_t(sides[0].astype(float), sides[1].astype(float), pool, counts, floor))
+            times = np.bincount(drawn.ravel(), minlength=size * len(pool)).reshape(size, len(pool))
+            weights = times.astype(np.float64)  # integers are not multiplied by the fast library
+            sides.append((weights @ pool, weights @ squared))
+        parts.append(_t(sides[0], sides[1], counts, floor))
     return np.concatenate(parts)
 
 
-def _t(first: Floats, second: Floats, pool: Floats, counts: tuple[int, int], floor: Floats) -> Floats:
-    """Return |t| of Welch of the steps that weights give to either side; 0 where nothing varies."""
+def _t(
+    first: tuple[Floats, Floats], second: tuple[Floats, Floats], counts: tuple[int, int], floor: Floats
+) -> Floats:
+    """Return |t| of Welch from sums and sums of squares of either side; 0 where nothing varies."""
     means, variances = [], []
-    for weights, count in zip((first, second), counts, strict=True):
-        mean = weights @ pool / count
-        square = np.maximum(weights @ (pool * pool) / count - mean * mean, 0.0)
+    for (total, squares), count in zip((first, second), counts, strict=True):
+        mean = total / count
         means.append(mean)
-        variances.append(square / (count - 1))
+        variances.append(np.maximum(squares / count - mean * mean, 0.0) / (count - 1))
     difference = np.abs(means[0] - means[1])
     error = np.sqrt(variances[0] + variances[1] + floor)
     smallest = 1e-9  # of a scaled column: rounding

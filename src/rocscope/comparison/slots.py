@@ -90,11 +90,12 @@ def _seen(step: Ints, anchor: Ints, before: Ints, slots: Slots) -> dict[int, flo
     at = np.flatnonzero(anchor >= 0)
     ends = np.flatnonzero(np.append(step[1:] != step[:-1], True))
     last = np.where(anchor[ends] >= 0, anchor[ends], before[ends])
-    pairs = np.concatenate(
-        [np.column_stack((before[at], anchor[at])), np.column_stack((last, np.full(len(ends), END)))]
-    )
-    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    first = np.concatenate((before[at], last))
+    second = np.concatenate((anchor[at], np.full(len(ends), END)))
+    places, count = columns.identify([first, second])
+    row = columns.first_rows(places, count)
+    times = np.bincount(places, minlength=count) / len(ends)
     return {
-        slots.number(int(first), int(second)): float(count) / len(ends)
-        for (first, second), count in zip(distinct, counts, strict=True)
+        slots.number(one, other): float(each)
+        for one, other, each in zip(first[row].tolist(), second[row].tolist(), times, strict=True)
     }

@@ -11,7 +11,7 @@ For each column of a matrix [steps, columns]:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -33,6 +33,10 @@ class Spread:
     variance: Floats  # of the mean; NaN of a single step
     degrees: Floats  # of freedom of the variance
     floor: Floats  # part of the variance that is the timer's
+
+    def plus(self, variance: Floats) -> Spread:
+        """Return it with a variance more."""
+        return replace(self, variance=self.variance + variance)
 
 
 def of_steps(values: Floats, calls: Floats, tick_ns: float) -> Spread:

@@ -61,6 +61,7 @@ class Found:
     kind: Ints  # [steps], index into kinds, -1 where a step is not used
     start_ns: Ints  # [steps]
     period_ns: Ints  # [steps], to the start of the next step; -1 where none follows
+    context: NDArray[np.float64]  # [steps], tokens in the cache of all its sequences; NaN unknown
     rows: pa.Table  # dispatches of metrics.timing that have times, of that GPU
     places: Ints  # [rows], which row of metrics.timing each is
     step: Ints  # [rows], the step it is in, -1 where none
@@ -110,7 +111,25 @@ def _annotated(capture: Capture, frame: pd.DataFrame, rows: pa.Table, places: In
     period[:-1] = np.where(both, np.diff(np.where(known, start, 0)), -1)
     kinds, kind = _kinds(frame)
     kind = np.where(known & _in_window(capture, frame) & _same_next(kinds, kind), kind, -1)
-    return Found(kinds, kind, start, period, rows, places, step, "")
+    return Found(
+        kinds=kinds,
+        kind=kind,
+        start_ns=start,
+        period_ns=period,
+        context=_context(capture, frame),
+        rows=rows,
+        places=places,
+        step=step,
+        found_by="",
+    )
+
+
+def _context(capture: Capture, frame: pd.DataFrame) -> NDArray[np.float64]:
+    told = step_context.described(capture)
+    told = told[told["gpu"] == frame["gpu"].iloc[0]] if len(told) else told
+    if len(told) != len(frame):
+        return np.full(len(frame), np.nan)
+    return told["step_context_tokens"].to_numpy(np.float64)
 
 
 def _kinds(frame: pd.DataFrame) -> tuple[list[Kind], Ints]:
@@ -153,7 +172,17 @@ def _repeating(capture: Capture, gpu: int, rows: pa.Table, places: Ints) -> Foun
     period = np.rint(periods.lengths_s * 1e9).astype(np.int64)
     step = intervals.inside(columns.ints(rows["start_ns"]), starts, starts + period)
     kinds = [Kind("step", (), periods.what)]
-    return Found(kinds, np.zeros(len(starts), np.int64), starts, period, rows, places, step, periods.found_by)
+    return Found(
+        kinds=kinds,
+        kind=np.zeros(len(starts), np.int64),
+        start_ns=starts,
+        period_ns=period,
+        context=np.full(len(starts), np.nan),
+        rows=rows,
+        places=places,
+        step=step,
+        found_by=periods.found_by,
+    )
 
 
 def busy_ns(found: Found) -> Ints:

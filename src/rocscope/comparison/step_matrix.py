@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_PAUSE: Final = 1.0  # times the usual period in which nothing ran: the server had nothing to do
+_WAIT_FRAC: Final = 0.05  # of the usual period, by which idle time exceeds its usual before a step waited
+_WAIT_SPREADS: Final = 8.0  # times the median deviation of idle time, likewise
 _PROBLEM: Final = ("m", "n", "k")
 _TICKS: Final = (1000, 500, 200, 100, 80, 64, 50, 40, 32, 20, 16, 10, 8, 4, 2)
 _ON_TICKS_FRAC: Final = 0.99
@@ -55,9 +56,11 @@ class Steps:
     start_ns: Ints  # [steps]
     period_ns: Floats  # [steps]
     busy_ns: Floats  # [steps]
+    context: Floats  # [steps], tokens in the cache, NaN unknown
     time_ns: Floats  # [steps, columns]
     calls: Floats  # [steps, columns]
-    paused: int = 0  # steps left out, as nothing ran for longer than a step after them
+    waited: int = 0  # steps left out, as the GPU had nothing to do for unusually long
+    waited_ns: float = 0.0  # their periods together
     tick_ns: int = 1  # of the timer
 
     def steady(self) -> NDArray[np.bool_]:
@@ -133,11 +136,9 @@ def of_kind(recorded: Recorded, kind: Kind) -> Steps | None:
     used = np.flatnonzero((found.kind == found.kinds.index(kind)) & (found.period_ns > 0))
     if not len(used):
         return None
-    idle = found.period_ns[used] - recorded.busy_ns[used]
-    paused = idle > _PAUSE * np.median(found.period_ns[used])
-    used = used[~paused]
-    if not len(used):
-        return None
+    waited = _waited(found.period_ns[used], recorded.busy_ns[used])
+    lost = float(found.period_ns[used[waited]].sum())
+    used = used[~waited]
     place = np.full(len(found.kind), -1, np.int64)
     place[used] = np.arange(len(used))
     at = np.where(found.step >= 0, place[found.step], -1)
@@ -154,11 +155,26 @@ def of_kind(recorded: Recorded, kind: Kind) -> Steps | None:
         start_ns=found.start_ns[used],
         period_ns=found.period_ns[used].astype(np.float64),
         busy_ns=recorded.busy_ns[used].astype(np.float64),
+        context=found.context[used],
         time_ns=_sums(cell, recorded.duration_ns[rows], shape),
         calls=_sums(cell, np.ones(len(cell)), shape),
-        paused=int(paused.sum()),
+        waited=int(waited.sum()),
+        waited_ns=lost,
         tick_ns=recorded.tick_ns,
     )
+
+
+def _waited(period_ns: Ints, busy_ns: Ints) -> NDArray[np.bool_]:
+    """Tell which steps waited for the host, or for something to do, unlike the others of their kind.
+
+    Where a host hiccups, or a server has a pause, is not the step's doing, and a few such steps hide what is.
+    """
+    idle = period_ns - busy_ns
+    usual = np.median(idle)
+    spread = 1.4826 * np.median(np.abs(idle - usual))
+    limit = max(_WAIT_FRAC * float(np.median(period_ns)), _WAIT_SPREADS * float(spread))
+    found: NDArray[np.bool_] = idle > usual + limit
+    return found
 
 
 def together(runs: list[Steps]) -> Steps:
@@ -181,9 +197,11 @@ def together(runs: list[Steps]) -> Steps:
         start_ns=np.concatenate([each.start_ns for each in runs]),
         period_ns=np.concatenate([each.period_ns for each in runs]),
         busy_ns=np.concatenate([each.busy_ns for each in runs]),
+        context=np.concatenate([each.context for each in runs]),
         time_ns=np.concatenate([wide(each.time_ns, at) for each, at in zip(runs, places, strict=True)]),
         calls=np.concatenate([wide(each.calls, at) for each, at in zip(runs, places, strict=True)]),
-        paused=sum(each.paused for each in runs),
+        waited=sum(each.waited for each in runs),
+        waited_ns=sum(each.waited_ns for each in runs),
         tick_ns=max(each.tick_ns for each in runs),
     )
 

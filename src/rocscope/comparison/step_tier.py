@@ -5,6 +5,7 @@ from __future__ import annotations
 from rocscope.comparison.judging import LEAST_STEPS, Judged, Measured
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Tier
+from rocscope.wording import duration
 
 
 def tier(panel: Panel, measured: Measured, judged: Judged, *, comparable: bool, first: bool) -> Tier:
@@ -40,9 +41,26 @@ def basis(panel: Panel, measured: Measured) -> str:
     if measured.by_run:
         parts[0] += f" in {measured.counts[0]} and {measured.counts[1]} repeats"
     parts.append(f"base: {panel.base.found_by}; new: {panel.new.found_by}")
-    paused = panel.base.paused + panel.new.paused
-    if paused:
-        parts.append(f"{paused} steps that a pause followed are left out")
+    if waits := waits_note(panel):
+        parts.append(waits)
     if not measured.judged:
         parts.append(f"no verdict from fewer than {LEAST_STEPS} periods")
     return "; ".join(parts)
+
+
+def waits_note(panel: Panel) -> str | None:
+    """Say how many steps are left out as the GPU waited, and what the step takes with them."""
+    sides = (panel.base, panel.new)
+    if not any(each.waited for each in sides):
+        return None
+    counts = [each.waited for each in sides]
+    totals = [each.waited + len(each.period_ns) for each in sides]
+    means = [
+        (float(each.period_ns.sum()) + each.waited_ns) / total
+        for each, total in zip(sides, totals, strict=True)
+    ]
+    return (
+        f"{counts[0]} of {totals[0]} and {counts[1]} of {totals[1]} steps, in which the GPU waited unusually "
+        f"long, are left out: with them {duration(means[0])} against {duration(means[1])}, "
+        f"{(means[1] / means[0] - 1) * 100:+.1f} %"
+    )
