@@ -1,74 +1,86 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocscope import forecast_choice, forecast_ledger, pipeline, track_record
+from rocscope import comparison, forecast_choice, forecast_ledger, pipeline, track_record
 from rocscope.capture import Manifest, Source
 from rocscope.config import AnalyzeOptions
 from rocscope.errors import InputError
 from rocscope.forecast_coverage import coverage, wilson
 from rocscope.forecast_ledger import read, write
 from rocscope.thresholds import thresholds
+from synthetic_capture import capture, row
 from test_forecast_ledger import entry
 
 STRIDED = "kernel-gptq-w4a16-gemv-strided-kernel-b5c7f12a"
 
 
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+W4 = EXAMPLES / "h200_decoder" / "w4_config.json"
+
+
 @pytest.fixture(scope="module")
 def pair():
-    folder = Path(__file__).resolve().parent.parent / "examples" / "h200_decoder"
-    made = [pipeline.load(folder / f"kineto_{name}_graph.json.gz") for name in ("strided", "fp16")]
-    return [*made, folder / "w4_config.json"]
+    names = ("strided", "coalesced")
+    made = [pipeline.load(EXAMPLES / "h200_compare" / f"decoder_{name}_1.tar.gz") for name in names]
+    sides = [pipeline.side(each) for each in made]
+    return [comparison.compare(*sides), *sides]
+
+
+def keep(pair, found=None):
+    return track_record.keep(found or pair[0], *pair[1:], options=AnalyzeOptions(), version="0.1.0")
+
+
+def altered(side, **manifest):
+    """Return a side whose recording's manifest says otherwise."""
+    other = side.capture.manifest.model_copy(update=manifest)
+    return side.model_copy(update={"capture": replace(side.capture, manifest=other)})
 
 
 def test_a_comparison_enters_what_it_scored_once(pair, own_ledger):
-    base, new, model = pair
     for _ in range(2):
-        found = pipeline.compare(base, new, model=model, keep=True)
-        assert any("1 scored forecast is kept in the ledger" in note for note in found.notes)
+        assert keep(pair) == ["1 scored forecast is kept in the ledger (`rocscope forecasts`)"]
     (kept,) = read(own_ledger)
     assert (kept.target, kept.limiter, kept.shares_of, kept.gpu) == (STRIDED, "latency", "latency", "H200")
-    assert kept.hit and kept.actual_frac == pytest.approx(0.33, abs=0.01) and kept.family == "gptq_gemm"
-    assert kept.provenance == "recorded" and len(kept.replaced_by) == 4
-    assert pipeline.compare(base, new, model=model).notes[-1].startswith("of base's forecasts")
-    again = pipeline.load(
-        Path(str(model)).parent / "kineto_strided_graph.json.gz"
-    )  # another id, the same data
-    pipeline.compare(again, new, model=model, keep=True)
-    assert len(read(own_ledger)) == 1
+    assert kept.hit and kept.actual_frac == pytest.approx(0.464, abs=0.005) and kept.family == "gptq_gemm"
+    assert kept.provenance == "recorded" and kept.replaced_by == ("gptq_w4a16_gemv_kernel",)
+
+
+def test_what_is_read_twice_is_one_recording(own_ledger):
+    names = [EXAMPLES / "h200_decoder" / f"kineto_{name}_graph.json.gz" for name in ("strided", "fp16")]
+    for _ in range(2):  # a trace that is read again has another id
+        found = pipeline.compare(*names, model=W4, keep=True)
+    (kept,) = read(own_ledger)
+    assert kept.hit and kept.other_work and not kept.counts
+    assert any("as other work is done now, later forecasts do not learn" in note for note in found.notes)
+    assert not pipeline.compare(*names, model=W4).notes[-1].startswith("1 scored forecast is kept")
 
 
 def test_a_forecast_does_not_know_what_came_of_it_but_others_do(pair, own_ledger):
-    base, new, model = pair
-    before = pipeline.analyze(base, model=model)
-    pipeline.compare(base, new, model=model, keep=True)
-    assert pipeline.analyze(base, model=model).targets == before.targets
-    eager = model.parent / "kineto_strided_eager.json.gz"
-    plain, learnt = (
+    keep(pair)
+    base = pair[1].capture
+    assert pipeline.analyze(base).targets == pair[1].analysis.targets
+    eager = EXAMPLES / "h200_decoder" / "kineto_strided_eager.json.gz"
+    plain, learnt, named = (
         next(
             each.expected_gain
-            for each in pipeline.analyze(eager, model=model, forecasts=choice).targets
+            for each in pipeline.analyze(eager, model=W4, forecasts=choice).targets
             if each.id == STRIDED
         )
-        for choice in ("none", "auto")
+        for choice in ("none", "auto", str(own_ledger))
     )
     assert learnt.mid_frac > plain.mid_frac and "from 1 scored change of the ledger" in learnt.basis
-    named = pipeline.analyze(eager, model=model, forecasts=str(own_ledger))
-    assert next(each.expected_gain for each in named.targets if each.id == STRIDED) == learnt
+    assert named == learnt
 
 
 def test_synthetic_recordings_are_kept_apart_and_teach_nothing(pair, own_ledger):
-    base, new, model = pair
-    made = pipeline.Capture(**{**vars(base), "manifest": base.manifest.model_copy(deep=True)})
-    made.manifest.provenance = "synthetic"
-    found = pipeline.compare(made, new, model=model, keep=True)
-    assert any(
-        "as the recordings are synthetic, later forecasts do not learn" in note for note in found.notes
-    )
+    (note,) = keep([pair[0], altered(pair[1], provenance="synthetic"), pair[2]])
+    assert "as the recordings are synthetic, later forecasts do not learn" in note
     (kept,) = read(own_ledger)
     assert kept.provenance == "synthetic" and coverage([kept]) == []
     past = forecast_choice.history([kept])
@@ -80,20 +92,16 @@ def prior_shares():
 
 
 def test_what_does_not_compare_or_is_the_same_is_not_entered(pair, own_ledger):
-    base, new, model = pair
-    found = pipeline.compare(base, base, model=model, keep=True, tried=["kernel-"])
-    assert any(each.hit is not None for each in found.forecasts) and not own_ledger.exists()
-    other = pipeline.Capture(**{**vars(new), "manifest": new.manifest.model_copy(deep=True)})
-    other.manifest.gpus = [
-        gpu.model_copy(update={"arch": "gfx908", "name": "MI100"}) for gpu in other.manifest.gpus
-    ]
-    found = pipeline.compare(base, other, model=model, keep=True)
-    assert not found.comparable and found.forecasts == [] and not own_ledger.exists()
+    found, base, new = pair
+    assert keep([found, base, base]) == [] and not own_ledger.exists()
+    assert keep(pair, found.model_copy(update={"comparable": False})) == [] and not own_ledger.exists()
+    untried = [each.model_copy(update={"hit": None}) for each in found.forecasts]
+    assert keep(pair, found.model_copy(update={"forecasts": untried})) == [] and not own_ledger.exists()
+    assert keep([found, base, base.model_copy(update={"repeats": [base, new]})]) == []
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "unwritable", "newer"])
 def test_a_ledger_that_cannot_be_used_costs_a_note(pair, own_ledger, monkeypatch, fault):
-    base, new, model = pair
     own_ledger.parent.mkdir()
     if fault == "corrupt":
         own_ledger.write_bytes(b"SQLite format 3\x00" + b"?" * 5000)
@@ -102,13 +110,22 @@ def test_a_ledger_that_cannot_be_used_costs_a_note(pair, own_ledger, monkeypatch
         monkeypatch.setattr(forecast_ledger, "_MAKE", ())
     else:
         monkeypatch.setenv("ROCSCOPE_FORECASTS", "/dev/null/forecasts.sqlite")
-    found = pipeline.compare(base, new, model=model, keep=True)
-    assert any(note.startswith("scored forecasts are not kept: ") for note in found.notes)
-    assert next(each for each in found.forecasts if each.target_id == STRIDED).hit is True
-    warned = [each.code for each in pipeline.analyze(base, model=model).integrity.warnings]
-    assert ("forecasts-unusable" in warned) == (fault != "unwritable")  # there is none to be read
+    (note,) = keep(pair)
+    assert note.startswith("scored forecasts are not kept: ") and note.endswith(")")
+    manifest = pair[1].capture.manifest
+    past, warned = forecast_choice.apply(manifest, "auto")
+    assert past.shares("latency", prior := prior_shares()) is prior
+    codes = [each.code for each in warned]
+    assert codes == (["forecasts-unusable"] if fault != "unwritable" else [])  # there is none to be read
     with pytest.raises(InputError):
-        pipeline.analyze(base, model=model, forecasts=os.environ["ROCSCOPE_FORECASTS"])
+        forecast_choice.apply(manifest, os.environ["ROCSCOPE_FORECASTS"])
+
+
+def test_an_analysis_says_that_the_ledger_cannot_be_used(own_ledger):
+    own_ledger.parent.mkdir()
+    own_ledger.write_bytes(b"SQLite format 3\x00" + b"?" * 5000)
+    found = pipeline.analyze(capture([row("k", 0, 10_000)]))
+    assert "forecasts-unusable" in [each.code for each in found.integrity.warnings]
 
 
 def test_a_recording_is_known_by_its_data_and_what_was_selected():
@@ -117,16 +134,22 @@ def test_a_recording_is_known_by_its_data_and_what_was_selected():
     assert forecast_choice.recording_id(one) == forecast_choice.recording_id(same) != one.id
     unknown = Manifest(sources=[Source(path="b", format="f", size_bytes=1)])
     assert forecast_choice.recording_id(unknown) == unknown.id
-    part = forecast_choice.recording_id(one, AnalyzeOptions(steps=(1, 5)))
-    assert part == f"{forecast_choice.recording_id(one)}/steps=(1, 5)"
-    past = forecast_choice.history([entry(base=part)], forecast_choice.recording_id(one))
-    assert past.shares("latency", prior := prior_shares()) is prior
+    part = forecast_choice.recordings_id([one, same, unknown], AnalyzeOptions(steps=(1, 5)))
+    ids = sorted([forecast_choice.recording_id(one), unknown.id])
+    assert part == f"{ids[0]}+{ids[1]}/steps=(1, 5)"
+    for each in ids:
+        past = forecast_choice.history([entry(base=part)], each)
+        assert past.shares("latency", prior := prior_shares()) is prior
+    assert forecast_choice.history([entry(base=part)], "another").shares("latency", prior) is not prior
 
 
 def test_coverage_counts_hits_by_limiter_and_says_where_the_others_lie():
     entries = [entry("a"), entry("b", hit=False, actual_frac=0.3), entry("c", hit=False, actual_frac=0.0)]
     entries += [entry("d", limiter=None, shares_of="gaps", regains="gaps", mid_frac=0.1, actual_frac=0.15)]
-    entries += [entry("e", provenance="synthetic", hit=False)]
+    entries += [
+        entry("e", provenance="synthetic", hit=False),
+        entry("f", other_work="4 times the bytes", hit=False),
+    ]
     latency, gaps, every = coverage(entries)
     assert (latency.kind, latency.scored, latency.hits, latency.below, latency.above) == (
         "latency",

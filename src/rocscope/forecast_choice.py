@@ -18,7 +18,8 @@ from rocscope.gain_history import GainHistory, Realised
 
 AUTO: Final = "auto"
 NONE: Final = "none"
-_PART: Final = "/"  # between the data of a recording and what was selected of it
+_PART: Final = "/"  # between the data of recordings and what was selected of them
+_AND: Final = "+"  # between recordings of one thing
 
 
 def apply(
@@ -57,22 +58,25 @@ def history(entries: Sequence[Entry], leave_out: str = "") -> GainHistory:
         for each in entries
         if each.shares_of is not None
         and each.realised_share_frac is not None
+        and each.counts
         and each.provenance == "recorded"
-        and each.base.partition(_PART)[0] != leave_out
+        and leave_out not in each.base.partition(_PART)[0].split(_AND)
     )
 
 
-def recording_id(manifest: Manifest, options: AnalyzeOptions | None = None) -> str:
-    """Return what identifies a recording, and the part of it that ``options`` select.
+def recording_id(manifest: Manifest) -> str:
+    """Return what identifies a recording.
 
     Read twice from the same files it is the same; where these are not known, it is the capture's own id.
     """
     sums = sorted(each.sha256 for each in manifest.sources)
-    whole = manifest.id
     if sums and all(sums):
-        whole = hashlib.sha256("\n".join(sums).encode()).hexdigest()[:16]
-    if options is None:
-        return whole
+        return hashlib.sha256("\n".join(sums).encode()).hexdigest()[:16]
+    return manifest.id
+
+
+def recordings_id(manifests: Sequence[Manifest], options: AnalyzeOptions) -> str:
+    """Return what identifies recordings of one thing, and the part of them that ``options`` select."""
     chosen = {"ranks": options.ranks, "steps": options.steps, "between": options.between_s}
-    parts = [f"{name}={value}" for name, value in chosen.items() if value is not None]
-    return whole + "".join(f"{_PART}{part}" for part in parts)
+    parts = [f"{_PART}{name}={value}" for name, value in chosen.items() if value is not None]
+    return _AND.join(sorted({recording_id(each) for each in manifests})) + "".join(parts)

@@ -32,8 +32,8 @@ class Coverage(BaseModel):
 
 
 def coverage(entries: Sequence[Entry]) -> list[Coverage]:
-    """Return coverage by kind, most scored first, then of all together, without synthetic recordings."""
-    real = [each for each in entries if each.provenance != "synthetic"]
+    """Return coverage by kind, most scored first, then of all together; of forecasts that count."""
+    real = [each for each in entries if each.counts]
     kinds: dict[str, list[Entry]] = {}
     for each in real:
         kinds.setdefault(kind_of(each), []).append(each)

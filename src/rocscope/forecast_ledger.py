@@ -49,10 +49,8 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: Annotated[
-        str, Field(min_length=1, max_length=200)
-    ]  # what identifies the recording it was made from
-    new: Annotated[str, Field(min_length=1, max_length=200)]  # and the one after the change
+    base: Annotated[str, Field(min_length=1, max_length=4000)]  # the recordings that it was made from
+    new: Annotated[str, Field(min_length=1, max_length=4000)]  # and those after the change
     target: Annotated[str, Field(min_length=1, max_length=400)]
     problem: _Text = ""
     scope: _Text = ""
@@ -74,10 +72,16 @@ class Entry(BaseModel):
     tried_by: Literal["seen", "said"]
     realised_share_frac: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] | None = None
     replaced_by: tuple[_Text, ...] = ()
+    other_work: _Text | None = None  # why it was not of what is done now
     basis: _Text = ""
     provenance: Literal["recorded", "replayed", "synthetic"]  # of both recordings, the weaker of the two
     recorded_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)$")]
     rocscope_version: _Text
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says how good forecasts are: not of what is synthetic, nor where other work is done."""
+        return self.provenance != "synthetic" and self.other_work is None
 
     @property
     def id(self) -> str:

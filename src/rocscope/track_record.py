@@ -13,7 +13,7 @@ from rocscope.capture import Capture, Provenance, is_capture
 from rocscope.config import AnalyzeOptions
 from rocscope.errors import InputError, RocscopeError
 from rocscope.findings import Target
-from rocscope.forecast_choice import recording_id
+from rocscope.forecast_choice import recording_id, recordings_id
 from rocscope.forecast_ledger import Entry
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def keep(
         return [f"scored forecasts are not kept: {error.message}{hint}"]
     counted = "1 scored forecast is" if len(made) == 1 else f"{len(made)} scored forecasts are"
     note = f"{counted} kept in the ledger (`rocscope forecasts`)"
-    if made[0].provenance != "recorded":
+    if all(each.other_work for each in made):
+        note += "; as other work is done now, later forecasts do not learn from it"
+    elif made[0].provenance != "recorded":
         note += f"; as the recordings are {made[0].provenance}, later forecasts do not learn from it"
     return [note]
 
@@ -81,11 +83,13 @@ def entries(
     found: Comparison, base: Side, new: Side, *, options: AnalyzeOptions, version: str
 ) -> list[Entry]:
     """Return the forecasts of a comparison that were scored, as the ledger keeps them."""
-    first, second = (recording_id(side.capture.manifest, options) for side in (base, new))
-    if not found.comparable or first == second:
+    runs = [[run.capture.manifest for run in side.runs] for side in (base, new)]
+    known = [{recording_id(each) for each in side} for side in runs]
+    if not found.comparable or known[0] & known[1]:
         return []
+    first, second = (recordings_id(side, options)[:_LONGEST] for side in runs)
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    weakest = max((side.capture.manifest.provenance for side in (base, new)), key=_WEAKEST.index)
+    weakest = max((each.provenance for side in runs for each in side), key=_WEAKEST.index)
     made = []
     for each in found.forecasts:
         if each.hit is None or each.actual_frac is None or each.tried_by is None:

@@ -115,14 +115,16 @@ def test_names_from_recordings_are_shown_and_not_obeyed(said, tmp_path):
     assert "\x1b" not in shown and "\u202e" not in shown and "\\x1b[31m" in shown and "rule:\\x1b" in shown
 
 
-def test_synthetic_ones_are_listed_apart(said, tmp_path):
+def test_what_counts_nowhere_is_listed_apart(said, tmp_path):
     told = json.loads(SEED.read_text())
     told["forecasts"][0]["provenance"] = "synthetic"
+    told["forecasts"][1]["other_work"] = "it has 4 times the bytes to move"
     path = tmp_path / "made.json"
     path.write_text(json.dumps(told))
     said("import", path)
     shown = said()
-    assert "Of synthetic recordings: they count nowhere" in shown and "4/4" in shown
+    assert "Of synthetic recordings: they count nowhere" in shown and "3/3" in shown
+    assert "Where other work is done now" in shown and max(len(line) for line in shown.splitlines()) <= 80
 
 
 def test_ids_are_completed(seeded, monkeypatch, capsys):
@@ -143,7 +145,8 @@ def test_compare_keeps_what_it_scored_unless_told_not_to(said, own_ledger, capsy
     assert run([*words, "--no-ledger"]) == 0 and not own_ledger.exists()
     assert "kept in the ledger" not in capsys.readouterr().out
     assert run(words) == 0 and "kept in the ledger (`rocscope forecasts`)" in capsys.readouterr().out
-    assert "gptq_w4a16_gemv_" in said() and "1/1" in said("coverage")
+    assert "gptq_w4a16_gemv_" in said() and "Where other work is done now" in said()
+    assert said("coverage").startswith("1 forecast scored, none that counts")
 
 
 def test_analyze_and_report_take_the_ledger_that_is_named(said, capsys, tmp_path):

@@ -75,11 +75,14 @@ def coverage_(context: click.Context, as_json: bool) -> None:
     from rocscope.forecast_coverage import coverage
     from rocscope.reports import ledger_text
 
-    covered = coverage(_read(_place(context)))
+    entries = _read(_place(context))
+    covered = coverage(entries)
     if as_json:
         click.echo(json.dumps([each.model_dump(mode="json") for each in covered], indent=1))
     elif covered:
         ledger_text.show_coverage(covered)
+    elif entries:
+        click.echo(f"{_counted(len(entries))} scored, none that counts; `rocscope forecasts` says why")
     else:
         click.echo(_EMPTY)
 

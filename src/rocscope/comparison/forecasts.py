@@ -25,6 +25,9 @@ from rocscope.wording import percent
 
 _LEAST_OF_LOST: Final = 0.1  # of lost time, by which it changes at least where something was done
 _WON_BACK: Final = {"gaps": "pauses for launches", "stalls": "long pauses", "waits": "waiting of ranks"}
+_MOSTLY: Final = (
+    1.25  # times its share of a step, beyond which a target's share of the window is of other times
+)
 _OF_FAMILY: Final = (
     0.05  # by which a target's share and its kernel's may differ and be of the same dispatches
 )
@@ -132,6 +135,9 @@ def _scored(target: Target, sides: _Sides, *, said: bool) -> Forecast:
     before = target.time_frac if gain.regains == "kernel" and target.time_frac else gain.before_frac
     if before is None:
         return forecast.model_copy(update={"basis": "the forecast does not say what it is of"})
+    if before > _MOSTLY * outcome.before_s / sides.tier.base:
+        why = "most of it lies outside of the steps that were compared"
+        return forecast.model_copy(update={"basis": why, "tried": True if said else None})
     ratio = outcome.after_s / outcome.before_s
     actual = before * (1 - ratio)
     tried = said or outcome.changed
@@ -142,6 +148,8 @@ def _scored(target: Target, sides: _Sides, *, said: bool) -> Forecast:
     basis = (
         f"{outcome.how}: {percent(before)} of the window times the change of it a step, {percent(ratio - 1)}"
     )
+    if outcome.other_work:
+        basis += f"; {outcome.other_work}, which the forecast was not of"
     return forecast.model_copy(
         update={
             "actual_frac": actual,
@@ -151,8 +159,9 @@ def _scored(target: Target, sides: _Sides, *, said: bool) -> Forecast:
             "tried": tried,
             "tried_by": "said" if said else "seen" if tried else None,
             "total_frac": -sides.tier.change_frac,
-            "realised_share_frac": _share(gain, ratio) if tried else None,
+            "realised_share_frac": _share(gain, ratio) if tried and not outcome.other_work else None,
             "replaced_by": outcome.by,
+            "other_work": outcome.other_work,
             "basis": basis if tried else f"not tried, as far as seen; {basis}",
         }
     )

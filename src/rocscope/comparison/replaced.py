@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from rocscope.comparison import work
 from rocscope.comparison.result import Difference
+from rocscope.comparison.work import Work
 from rocscope.findings import Analysis
 
 PRODUCTS: Final = frozenset({"gptq_gemm", "awq_gemm", "gguf_gemm", "bnb_gemm", "dequant", "gemm"})
@@ -31,6 +33,7 @@ class Outcome:
     by: list[str] = field(default_factory=list)  # names of what took its place
     change_low_frac: float | None = None  # interval of the change of its time, where it stayed what it was
     change_high_frac: float | None = None
+    other_work: str | None = None  # why what is done now is not what was done before
 
 
 class Steps:
@@ -41,6 +44,7 @@ class Steps:
         self._rows = rows
         self._step_s = step_s
         self._base, self._new = exposed_frac(base), exposed_frac(new)
+        self._work = (Work(base), Work(new))
 
     def of(self, kernel: str, family: str | None) -> Outcome | str:
         """Return what became of ``kernel``, or why that is not known."""
@@ -69,7 +73,7 @@ class Steps:
             ", whose time is shared out over all that they replaced" if lost > own * 1.001 and fresh else ""
         )
         low, high = self._interval(mine, before, after) if not fresh else (None, None)
-        return Outcome(before, after, True, how, names, low, high)
+        return Outcome(before, after, True, how, names, low, high, work.other(*self._work, mine))
 
     def _same(self, mine: list[Difference], before: float, kept: float) -> Outcome:
         """Tell whether a kernel that stayed was worked on: changed by enough, or is launched otherwise."""
@@ -85,7 +89,8 @@ class Steps:
             how = f"the kernel's time changed with {clock}"
         elif beyond:
             how = "the kernel's time changed by less than a hundredth of a step, which may be a side effect"
-        return Outcome(before, kept, changed, how, [], *self._interval(mine, before, kept))
+        interval = self._interval(mine, before, kept)
+        return Outcome(before, kept, changed, how, [], *interval, work.other(*self._work, mine))
 
     def _interval(
         self, mine: list[Difference], before: float, after: float

@@ -101,8 +101,10 @@ class Forecast(_Finding):
     hit: bool | None  # actual_frac in [low_frac, high_frac]; null where it was not tried or is not known
     tried: bool | None = None  # null where what became of it is not known
     tried_by: Literal["seen", "said"] | None = None  # changed beyond noise, gone or renamed; or --tried
-    realised_share_frac: float | None = None  # of the way to the least time, logarithmic; or of what was lost
+    # of the way to the least time, logarithmic, or of what was lost; null where other work is done now
+    realised_share_frac: float | None = None
     replaced_by: list[str] = Field(default_factory=list)  # kernels that took the place
+    other_work: str | None = None  # why what is done now is not what was done before
     basis: str = ""  # how the actual gain was come by, or why it is not known
 
 

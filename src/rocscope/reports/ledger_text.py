@@ -19,11 +19,15 @@ _KIND: Final = 27
 
 
 def show(entries: Sequence[Entry], covered: Sequence[Coverage], console: Console | None = None) -> None:
-    """Print forecasts, newest first, those of synthetic recordings apart, and how often they hit."""
+    """Print forecasts, newest first, those that count nowhere apart, and how often the others hit."""
     console = console or _console()
-    real = [each for each in entries if each.provenance != "synthetic"]
     made_up = [each for each in entries if each.provenance == "synthetic"]
-    for title, those in (("Forecasts", real), ("Of synthetic recordings: they count nowhere", made_up)):
+    other = [each for each in entries if not each.counts and each.provenance != "synthetic"]
+    for title, those in (
+        ("Forecasts", [each for each in entries if each.counts]),
+        ("Where other work is done now, as with weights of another size: they count nowhere", other),
+        ("Of synthetic recordings: they count nowhere", made_up),
+    ):
         if those:
             console.print(_listed(title, those))
     if covered:
