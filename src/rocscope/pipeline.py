@@ -30,6 +30,7 @@ __all__ = [
     "load",
     "load_table",
     "profile",
+    "studied",
     "write_reports",
 ]
 
@@ -187,11 +188,13 @@ def analyze_capture(
     capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None
 ) -> Analysis:
     """Run everything from *classify* on over a capture. See :func:`analyze`."""
-    return _analysed(capture, options or AnalyzeOptions(), progress)[1]
+    return studied(capture, options or AnalyzeOptions(), progress)[1]
 
 
-def _analysed(capture: Capture, options: AnalyzeOptions, progress: Progress | None) -> tuple[Study, Analysis]:
-    """Return the workspace of an analysis, and what it says."""
+def studied(
+    capture: Capture, options: AnalyzeOptions, progress: Progress | None = None
+) -> tuple[Study, Analysis]:
+    """Return the workspace of an analysis, and what it says. Raises as :func:`analyze`."""
     from rocscope import (
         ceilings_choice,
         forecast_choice,
@@ -269,7 +272,7 @@ def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Prog
     from rocscope.comparison import Side
 
     options = options or AnalyzeOptions()
-    study, found = _analysed(capture, options, progress)
+    study, found = studied(capture, options, progress)
     served = served_choice.served(capture, options)[0]
     return Side(
         capture=study.capture,

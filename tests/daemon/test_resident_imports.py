@@ -9,7 +9,14 @@ import pytest
 import rocscope.daemon
 
 HEAVY = ("pyarrow", "pandas", "numpy", "plotly")
-ENDING = {"aggregates", "analysis_child", "daily_child", "window_child"}  # run in children that end
+ENDING = {
+    "aggregates",
+    "analysis_child",
+    "daily_child",
+    "unpacked",
+    "window_child",
+    "window_result",
+}  # run in children that end
 
 
 @pytest.mark.parametrize("group", ["store", "all"])

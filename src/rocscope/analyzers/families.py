@@ -27,11 +27,12 @@ class Families:
         """Summarise each family over all GPUs and launch shapes."""
         frame = study.kernels
         total = frame["time_ns"].sum()
-        found = [_summary(str(family), rows, total) for family, rows in frame.groupby("family", sort=True)]
+        found = [summary(str(family), rows, total) for family, rows in frame.groupby("family", sort=True)]
         study.families += sorted(found, key=lambda each: (-(each.time_s or 0.0), each.family))
 
 
-def _summary(family: str, rows: pd.DataFrame, total: float) -> FamilySummary:
+def summary(family: str, rows: pd.DataFrame, total: float) -> FamilySummary:
+    """Return the summary of a family's ``rows``; ``total`` is the time of all families, ns."""
     time = rows["time_ns"].sum()
     timed = rows["time_ns"].notna().any()
     counted = rows[rows["bytes"].notna() & (rows["mean_ns"] > 0) & rows["flagged"].isna()]

@@ -13,6 +13,7 @@ MODULES: Final[tuple[str, ...]] = (
     "host_source",
     "engine_source",
     "downsample",
+    "analysis",
     "windows",
     "control",
 )

@@ -49,7 +49,7 @@ _VERSION_1: Final = (
     """CREATE TABLE window_families (
       window_id TEXT NOT NULL REFERENCES windows (id) ON DELETE CASCADE, gpu TEXT NOT NULL,
       family TEXT NOT NULL, dispatches INTEGER, busy_s REAL, bytes REAL, bytes_basis TEXT, flops REAL,
-      flops_basis TEXT, steps INTEGER, tokens INTEGER, bandwidth_frac REAL,
+      flops_basis TEXT, steps INTEGER, tokens INTEGER, bandwidth_frac REAL, step_s REAL,
       PRIMARY KEY (window_id, gpu, family)) WITHOUT ROWID""",
     """CREATE TABLE spool (
       id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL, state TEXT NOT NULL,

@@ -19,7 +19,7 @@ from rocscope.daemon.store_schema import FINAL_STATES, STATES
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # also a folder's name
 _FINAL: Final = str(FINAL_STATES)
-_SUMMARY: Final = ("phases", "targets", "integrity", "analysis_path")
+_SUMMARY: Final = ("phases", "targets", "integrity", "serving", "comparison", "analysis_path")
 _SUMMARY_BYTES: Final = 64 << 10  # larger is left in the result's folder
 
 
@@ -67,6 +67,7 @@ class FamilyRow:
     steps: int | None
     tokens: int | None
     bandwidth_frac: float | None
+    step_s: float | None  # its kernels in one step of the most frequent kind, where steps are known
 
 
 _COLUMNS: Final = tuple(each.name for each in fields(WindowRow))

@@ -1,0 +1,128 @@
+"""A child that does what none should, after it was confined as the real one is; its last word says how."""
+
+import ctypes
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from rocscope.daemon.confinement import Limits, confine
+from rocscope.daemon.result import FILES
+
+
+def main(how, parent):
+    orders = json.loads(sys.stdin.buffer.readline())
+    assert confine(Limits.model_validate(orders["limits"]), parent)
+    work = Path(orders.get("result") or "./result").parent
+    WAYS[how](work, work / "result")
+
+
+def hang(work, result):
+    (work / "began").write_text("")
+    time.sleep(600)
+
+
+def crash(work, result):
+    ctypes.string_at(0)
+
+
+def hungry(work, result):
+    kept = []
+    try:
+        while True:
+            kept.append(bytearray(16 << 20))
+    except MemoryError:
+        kept.clear()
+        raise
+
+
+def busy(work, result):
+    while True:
+        pass
+
+
+def endless(work, result):
+    for number in range(1 << 30):
+        (work / f"part{number}").write_bytes(bytes(1 << 20))
+        time.sleep(0.005)
+
+
+def one_file(work, result):
+    with (work / "big").open("wb") as stream:
+        while True:
+            stream.write(bytes(1 << 20))
+
+
+def talks(work, result):
+    while True:
+        print("x" * 4096, flush=True)
+
+
+def lies(work, result):
+    result.mkdir()
+    for name in FILES:
+        (result / name).write_text('{"window_id": "another"}')
+    print(json.dumps({"done": True}))
+
+
+def link(work, result):
+    result.mkdir()
+    for name in FILES:
+        (result / name).symlink_to("/etc/passwd")
+    print(json.dumps({"done": True}))
+
+
+def escapes(work, result):
+    print(json.dumps({"failed": ", ".join(tried())}))
+    sys.exit(1)
+
+
+def tried():
+    """Try what is forbidden; return what was possible."""
+    import signal
+    import socket
+    import subprocess
+    import threading
+
+    def forked():
+        if os.fork() == 0:
+            os._exit(0)
+
+    possible = []
+    for name, attempt in (
+        ("socket", socket.socket),
+        ("unix socket", lambda: socket.socket(socket.AF_UNIX)),
+        ("program", lambda: subprocess.run(["/bin/true"])),
+        ("fork", forked),
+        ("signal", lambda: os.kill(os.getppid(), 0)),
+        ("own session", os.setsid),
+        ("limit", lambda: __import__("resource").setrlimit(9, (1 << 40, 1 << 40))),
+    ):
+        try:
+            attempt()
+            possible.append(name)
+        except (OSError, ValueError):
+            pass
+    thread = threading.Thread(target=lambda: possible.append("thread"))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    return possible
+
+
+WAYS = {
+    "hang": hang,
+    "crash": crash,
+    "hungry": hungry,
+    "busy": busy,
+    "endless": endless,
+    "one-file": one_file,
+    "talks": talks,
+    "lies": lies,
+    "link": link,
+    "escapes": escapes,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
