@@ -76,9 +76,10 @@ class Targets(_Data):
 
 
 class Noise(_Data):
-    """By how much one and the same thing differs from run to run."""
+    """By how much one and the same thing differs from run to run: two parts, added as variances."""
 
     frac: float = Field(gt=0, lt=1)  # relative standard deviation
+    absolute_s: float = Field(ge=0)  # standard deviation in s, of a time: of a token, to the first token
     freedom: int = Field(ge=1)  # degrees of freedom that it was found with
     source: str = Field(min_length=8)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rocscope.comparison import carriers, quantised
 from rocscope.comparison.quantised import missing
@@ -11,6 +11,8 @@ from rocscope.comparison.side import Side
 from rocscope.wording import amount, digits, percent
 
 __all__ = ["missing", "reasons"]
+
+_SAME_FRAC: Final = 0.02  # by which two ceilings may differ and be the same: contexts are seldom equal
 
 
 def reasons(base: Side, new: Side, found: Comparison) -> list[Reason]:
@@ -33,17 +35,21 @@ def _ceilings(base: Side, new: Side) -> list[Reason]:
         if of not in second or first[of]["sequences"] != second[of]["sequences"]:
             continue
         before, after = first[of], second[of]
-        if before["ceiling_tokens_per_s"] == after["ceiling_tokens_per_s"]:
+        if abs(after["ceiling_tokens_per_s"] / before["ceiling_tokens_per_s"] - 1) <= _SAME_FRAC:
             continue
         text = (
             f"memory bandwidth allows at most {_rate(before)} in base and {_rate(after)} in new, of {of} of "
-            f"{digits(before['sequences'])} sequences: bandwidth over the bytes a token"
+            f"{_sequences(before)}: bandwidth over the bytes a token"
             f"{_reached(before, after)}"
         )
         evidence = [_bytes(name, each) for name, each in (("base", before), ("new", after))]
         about = "step" if of == "recorded decode steps" else "decode"
         found.append(Reason(about=about, text=f"{text}.", evidence=evidence, basis="modelled"))
     return found
+
+
+def _sequences(found: dict[str, Any]) -> str:
+    return "1 sequence" if found["sequences"] == 1 else f"{digits(found['sequences'])} sequences"
 
 
 def _rate(found: dict[str, Any]) -> str:

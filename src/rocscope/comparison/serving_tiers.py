@@ -26,6 +26,7 @@ from rocscope.wording import percent
 _SEED: Final = 20261121
 _DRAWS: Final = 2000
 _OUTSIDE_FRAC: Final = 0.05  # of all comparisons together, in which one interval or more may miss
+_MANY: Final = 1_000_000  # degrees of freedom of a bootstrap
 _LEAST_FREEDOM: Final = 2  # of runs that were repeated, below which noise is taken from elsewhere
 
 
@@ -66,6 +67,7 @@ class _Pair:
     base: NDArray[np.float64]  # ln of it, a value a run
     new: NDArray[np.float64]
     requests_var: float | None  # of the difference, from single requests; None: not known
+    times_s: tuple[float | None, float | None]  # against which a host's noise is held, see _time_s
 
     @property
     def runs(self) -> tuple[int, int]:
@@ -74,11 +76,18 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Noise:
-    """Variance of ln of a figure from run to run, how well that is known, and from what."""
+    """What ln of a figure differs by from run to run, how well that is known, and from what."""
 
-    var: float
+    frac: float
+    absolute_s: float
     freedom: int
     source: str
+
+    def var(self, time_s: float | None) -> float | None:
+        """Return the variance of ln of a figure that rests on this time; ``None`` where that is not known."""
+        if not self.absolute_s:
+            return self.frac**2
+        return None if time_s is None else self.frac**2 + (self.absolute_s / time_s) ** 2
 
 
 def serving_tiers(base: Side, new: Side, *, comparable: bool = True) -> list[Tier]:
@@ -136,7 +145,8 @@ def _rows(name: str, base: Level, new: Level) -> Iterable[_Pair]:
             continue
         spread = [_requests_var(level, metric) for level in (base, new)]
         known = None if None in spread else math.fsum(each or 0.0 for each in spread)
-        yield _Pair(name, metric, np.log(before), np.log(after), known)
+        times = _time_s(base, metric, before), _time_s(new, metric, after)
+        yield _Pair(name, metric, np.log(before), np.log(after), known, times)
 
 
 def _values(level: Level, metric: Metric) -> NDArray[np.float64] | None:
@@ -150,6 +160,22 @@ def _values(level: Level, metric: Metric) -> NDArray[np.float64] | None:
         if value is not None and value > 0:
             found.append(float(value))
     return np.array(found) if found else None
+
+
+def _time_s(level: Level, metric: Metric, values: NDArray[np.float64]) -> float | None:
+    """Return the time that a host's noise lengthens: a token's of one client, or to the first token.
+
+    Of tokens a second it is that of the clients, of a latency that of its tokens.
+    """
+    value = float(np.exp(np.log(values).mean()))
+    if not metric.spread:
+        return level.concurrency / value if level.concurrency else None
+    if metric.spread != "e2e_s":
+        return value
+    length, rate = level.runs[0]["output_length"], level.runs[0]["output_tokens_per_s"]
+    if length:
+        return float(value / length)
+    return level.concurrency / rate if level.concurrency and rate else None
 
 
 def _statistic(draws: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
@@ -181,28 +207,39 @@ def _noise(metric: Metric, rows: list[_Pair]) -> _Noise | None:
     freedom = sum(len(side) - 1 for side in mine)
     if freedom >= _LEAST_FREEDOM:
         var = math.fsum(float(((side - side.mean()) ** 2).sum()) for side in mine) / freedom
-        return _Noise(var, freedom, f"{freedom + len(mine)} runs of {len(mine)} loads in these files")
+        source = (
+            f"{freedom + len(mine)} runs of {len(mine)} loads in these files; of one start of a server they "
+            "do not hold what starts differ by"
+        )
+        return _Noise(math.sqrt(var), 0.0, freedom, source)
     known = thresholds().compare.serving_noise.get(metric.name)
-    return None if known is None else _Noise(known.frac**2, known.freedom, known.source)
+    return None if known is None else _Noise(known.frac, known.absolute_s, known.freedom, known.source)
 
 
 def _own(row: _Pair, noise: _Noise) -> _Noise:
     """Return the noise of one level where its own runs differ more than those of all levels do."""
     sides = [side for side in (row.base, row.new) if len(side) > 1]
     freedom = sum(len(side) - 1 for side in sides)
-    if freedom < _LEAST_FREEDOM:
+    if freedom < _LEAST_FREEDOM or noise.absolute_s:
         return noise
-    var = math.fsum(float(((side - side.mean()) ** 2).sum()) for side in sides) / freedom
-    return noise if var <= noise.var else _Noise(var, noise.freedom, f"{sum(row.runs)} runs of this load")
+    own = math.sqrt(math.fsum(float(((side - side.mean()) ** 2).sum()) for side in sides) / freedom)
+    return (
+        noise if own <= noise.frac else _Noise(own, 0.0, noise.freedom, f"{sum(row.runs)} runs of this load")
+    )
+
+
+class _Interval(NamedTuple):
+    low: float | None  # of ln(new / base)
+    high: float | None
+    basis: str
+    judged: bool = False  # whether it holds what the figure differs by from run to run
 
 
 def _tier(row: _Pair, noise: _Noise | None, outside: float, count: int, comparable: bool) -> Tier:
     middle = float(row.new.mean() - row.base.mean())
-    low, high, basis = _interval(row, middle, noise, outside)
-    judged = comparable and noise is not None and low is not None and high is not None
-    shown = judged and not (low or 0.0) <= 0 <= (high or 0.0)
+    low, high, basis, judged = _interval(row, middle, noise, outside)
     verdict: Verdict = "no difference shown"
-    if shown:
+    if comparable and judged and low is not None and high is not None and not low <= 0 <= high:
         verdict = "better" if (middle > 0) == row.metric.more_is_better else "worse"
     return Tier(
         tier=row.tier,
@@ -219,19 +256,21 @@ def _tier(row: _Pair, noise: _Noise | None, outside: float, count: int, comparab
     )
 
 
-def _interval(
-    row: _Pair, middle: float, noise: _Noise | None, outside: float
-) -> tuple[float | None, float | None, str]:
+def _interval(row: _Pair, middle: float, noise: _Noise | None, outside: float) -> _Interval:
     runs = "one run each" if row.runs == (1, 1) else f"{row.runs[0]} and {row.runs[1]} runs"
-    requests = "" if row.requests_var is None else "spread of single requests (bootstrap) and "
-    if noise is None and row.requests_var is None:
-        return None, None, f"{runs}; what it differs by from run to run is not known, so there is no verdict"
-    if noise is None:
-        half = student.value(outside, 1_000_000) * math.sqrt(row.requests_var or 0.0)
-        told = "spread of single requests (bootstrap) alone; from run to run is not known, so no verdict"
-        return middle - half, middle + half, f"{runs}; {told}"
-    noise = _own(row, noise)
-    var = (row.requests_var or 0.0) + noise.var * sum(1 / each for each in row.runs)
-    half = student.value(outside, noise.freedom) * math.sqrt(var)
-    told = f"{requests}{percent(math.sqrt(noise.var))} from run to run ({noise.source})"
-    return middle - half, middle + half, f"{runs}; {told}"
+    if noise is not None:
+        noise = _own(row, noise)
+        each = [noise.var(time) for time in row.times_s]
+        if each[0] is not None and each[1] is not None:
+            requests = "" if row.requests_var is None else "spread of single requests (bootstrap) and "
+            var = (row.requests_var or 0.0) + each[0] / row.runs[0] + each[1] / row.runs[1]
+            half = student.value(outside, noise.freedom) * math.sqrt(var)
+            typical = percent(math.sqrt((each[0] + each[1]) / 2))
+            told = f"{runs}; {requests}{typical} from run to run ({noise.source})"
+            return _Interval(middle - half, middle + half, told, judged=True)
+    unknown = "what it differs by from run to run is not known: no verdict"
+    if row.requests_var is None:
+        return _Interval(None, None, f"{runs}; {unknown}")
+    half = student.value(outside, _MANY) * math.sqrt(row.requests_var)
+    told = f"{runs}; spread of single requests (bootstrap) alone, {unknown}"
+    return _Interval(middle - half, middle + half, told)
