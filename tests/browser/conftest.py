@@ -8,9 +8,10 @@ from typing import Any
 import chromium_page
 import pytest
 import sample_analysis as sample
+import sample_comparison as compared
 import sample_full
 
-from rocscope.reports import html
+from rocscope.reports import comparison_html, html
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def no_process_left() -> None:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports of synthetic analyses, by name."""
+    """Pages of synthetic analyses and comparisons, by name."""
     folder = tmp_path_factory.mktemp("pages")
     made = {
         "sample": sample.sample_analysis(),
@@ -45,9 +46,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "empty": sample.empty_analysis(),
         "full": sample_full.full_analysis(),
     }
-    for name, analysis in made.items():
-        (folder / f"{name}.html").write_text(html.REPORT.render(analysis), encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in made}
+    texts = {name: html.REPORT.render(analysis) for name, analysis in made.items()}
+    texts |= {
+        "compare": comparison_html.render(compared.sample_comparison()),
+        "compare-several": comparison_html.render(compared.several_comparison()),
+        "compare-unlike": comparison_html.render(compared.unlike_comparison()),
+        "compare-hostile": comparison_html.render(compared.hostile_comparison()),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in texts}
 
 
 @pytest.fixture

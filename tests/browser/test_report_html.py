@@ -10,7 +10,13 @@ pytestmark = pytest.mark.browser
 WIDTHS = [(1440, False), (1440, True), (390, False), (390, True)]
 
 
-@pytest.mark.parametrize("name", ["full", "sample", "hostile", "empty"])
+PAGES = (
+    *("full", "sample", "hostile", "empty"),
+    *("compare", "compare-several", "compare-unlike", "compare-hostile"),
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize(("width", "dark"), WIDTHS)
 def test_nothing_is_fetched_blocked_or_wider_than_the_screen(
     page: Page, pages: dict[str, Path], name: str, width: int, dark: bool

@@ -73,6 +73,19 @@ def test_every_section_looks_as_it_did(
         picture(page, section, str(width))
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_section_of_a_comparison_looks_as_it_did(
+    page: Page, pages: dict[str, Path], picture: Callable[[Page, str, str], None], width: int
+) -> None:
+    page.open(pages["compare"], width=width)
+    sections = page.sections()
+    assert sections == [
+        "answer", "verdicts", "why", "families", "kernels", "phases", "forecasts", "method", "glossary",
+    ]  # fmt: skip
+    for section in sections:
+        picture(page, section, f"compare-{width}")
+
+
 def test_dark_looks_as_it_did(
     page: Page, pages: dict[str, Path], picture: Callable[[Page, str, str], None]
 ) -> None:

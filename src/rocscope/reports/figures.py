@@ -94,6 +94,15 @@ def percent(frac: float | None) -> str:
     return f"{significant(value)}{NBSP}%"
 
 
+def change(frac: float | None) -> str:
+    """Write a change with its sign: ``+50.7 %``, ``−3.20 %``, ``~0 %``."""
+    if frac is None or not math.isfinite(frac):
+        return UNKNOWN
+    if abs(frac) < 1e-4:
+        return f"±0{NBSP}%" if frac == 0 else f"~0{NBSP}%"
+    return ("+" if frac > 0 else "−") + percent(abs(frac))
+
+
 def percent_range(low_frac: float, high_frac: float) -> str:
     """Write an interval of shares: ``6.60 to 48.1 %``."""
     low, high = percent(low_frac), percent(high_frac)
@@ -110,6 +119,12 @@ def gain(value: Gain | None) -> str:
     if value is None:
         return UNKNOWN
     return f"{percent(value.mid_frac)} ({percent(value.low_frac)} to {percent(value.high_frac)})"
+
+
+def calls(value: float) -> str:
+    """Write how often something happens a step: ``144 calls``, ``0.50 calls``."""
+    whole = value >= 100 or abs(value - round(value)) < 0.005
+    return f"{count(value) if whole else significant(value)}{NBSP}call{'' if value == 1 else 's'}"
 
 
 def extent(values: Sequence[int | None]) -> str:

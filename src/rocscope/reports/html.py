@@ -9,7 +9,7 @@ from rocscope.reports import kernel_rows, phases, power, serving, step_table, su
 from rocscope.reports.charts import gains, occupancy, ranks, roofline, shares, timeline
 from rocscope.reports.page import Page, Section
 
-_STYLES: Final = (
+STYLES: Final = (
     "style/base.css",
     "style/parts.css",
     "style/sections.css",
@@ -35,10 +35,15 @@ class _Html:
             title=summary.headline(analysis),
             banner=summary.provenance(analysis.capture),
             sections=_sections(analysis, charts),
-            facts={"analysis": analysis, "summary": summary, "idle": shares.IDLE},
+            facts={
+                "analysis": analysis,
+                "summary": summary,
+                "idle": shares.IDLE,
+                "glossary": summary.GLOSSARY,
+            },
             charts=charts,
             scripts=_SCRIPTS,
-            styles=_STYLES,
+            styles=STYLES,
         )
         return page.text()
 

@@ -47,6 +47,7 @@ class Page:
     charts: Mapping[str, str]  # JSON by the id of the element that a chart is drawn in
     scripts: Sequence[str]
     styles: Sequence[str]
+    folder: str = "sections"  # of its sections' templates
 
     def text(self) -> str:
         """Return the page; nothing in it is fetched, text from a recording stays text."""
@@ -54,7 +55,7 @@ class Page:
         environment = _environment()
         known = {**self.facts, "figures": figures, "sheet": sheet, "page": self}
         bodies = [
-            environment.get_template(f"sections/{each.template}").render(
+            environment.get_template(f"{self.folder}/{each.template}").render(
                 **known, **each.facts, section=each, first=number == 0
             )
             for number, each in enumerate(self.sections)
@@ -86,6 +87,14 @@ def asset(name: str) -> str:
     return resources.files("rocscope.reports").joinpath("templates", name).read_text(encoding="utf-8")
 
 
+def _capital(text: Any) -> Any:
+    """Begin a sentence with a capital, unless it begins with a name such as ``rms_norm_kernel``."""
+    first = str(text).split(" ", 1)[0]
+    if not first.rstrip(",:;").isalpha():
+        return text
+    return type(text)(text[:1].upper() + text[1:])
+
+
 def _ticks(text: str) -> Any:
     """Set what stands between backticks as code; all of it stays text."""
     from markupsafe import Markup, escape
@@ -113,7 +122,7 @@ def _environment() -> Environment:
     environment.filters["visible"] = visible
     environment.filters["shorten"] = shorten
     environment.filters["ticks"] = _ticks
-    environment.filters["capital"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["capital"] = _capital
     return environment
 
 

@@ -1,13 +1,11 @@
 "use strict";
-// The kernels table: found by words and filters, sorted by any figure, evidence opened and closed.
-(function () {
-  const table = document.getElementById("kernel-table");
-  if (!table) { return; }
+// Tables of kernels: found by words and filters, sorted by any figure, evidence opened and closed.
+document.querySelectorAll("table[data-filters]").forEach((table) => {
   const rows = Array.from(table.tBodies);  // one for each kernel: its row and its details
-  const form = document.getElementById("filters");
-  const search = document.getElementById("search");
+  const form = document.getElementById(table.dataset.filters);
+  const search = form.querySelector("input[type=search]");
   const selects = Array.from(form.querySelectorAll("select"));
-  const shown = document.getElementById("shown");
+  const shown = document.getElementById(table.dataset.shown);
 
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -50,4 +48,4 @@
     toggle(false);  // without this script they stay open, so that nothing is out of reach
   }
   filter();  // a browser may have kept what was typed before a reload
-})();
+});
