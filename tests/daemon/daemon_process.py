@@ -15,8 +15,9 @@ from synthetic_sysfs import MI100, card, table
 class DaemonProcess:
     """Started by :meth:`start`; talks to a notify socket as systemd's. ``log`` is its standard error."""
 
-    def __init__(self, folder, *, gpus=1):
+    def __init__(self, folder, *, gpus=1, before=()):
         self.folder, self.config = folder, folder / "rocscope.toml"
+        self.before = before  # words in front of the command
         self.log_path, self.state = folder / "log", folder / "state"
         self.config.write_text(
             f"[state]\nfolder = '{self.state}'\n[http]\nlisten = '127.0.0.1:0'\n"
@@ -40,7 +41,16 @@ class DaemonProcess:
             environment["WATCHDOG_USEC"] = str(int(watchdog_s * 1e6))
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rocscope", "daemon", "--config", str(self.config), *options],
+                [
+                    *self.before,
+                    sys.executable,
+                    "-m",
+                    "rocscope",
+                    "daemon",
+                    "--config",
+                    str(self.config),
+                    *options,
+                ],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocscope.daemon.settings import Settings, as_toml, load
+from rocscope.daemon.settings import Settings, load
+from rocscope.daemon.settings_text import as_toml
 from rocscope.errors import InputError, NotFound, UsageError
 
 
@@ -79,3 +80,10 @@ def test_a_user_without_root_gets_a_folder_of_their_own(monkeypatch, tmp_path):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert load(None).state.folder == tmp_path / "rocscope"
+
+
+def test_under_systemd_the_socket_lies_in_the_units_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/rocscope:/run/other")
+    assert str(load(None, state=tmp_path).control_socket) == "/run/rocscope/control.sock"
+    named = written(tmp_path, "[control]\nsocket = '/run/mine.sock'\n")
+    assert str(load(named).control_socket) == "/run/mine.sock"

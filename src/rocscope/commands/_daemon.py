@@ -27,11 +27,16 @@ def daemon_options(command: Decorated) -> Decorated:
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
+SYSTEM = Path("/run/rocscope")
+"""Where a daemon that systemd runs has its socket (data/systemd/rocscope.service)."""
+
+
 def socket_path(config: Path | None, state: Path | None) -> Path:
-    """Return where the daemon of these settings listens."""
+    """Return where the daemon of these settings listens; without any, also where systemd's does."""
     from rocscope.daemon import settings
 
-    return settings.load(config, state=state).control_socket
+    own = settings.load(config, state=state).control_socket
+    return SYSTEM / own.name if config is state is None and not own.exists() and SYSTEM.is_dir() else own
 
 
 def ask(config: Path | None, state: Path | None, question: Question) -> dict[str, Any]:

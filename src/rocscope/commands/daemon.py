@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Check settings, folders, permissions, TLS, port and free space, change nothing, and end.",
 )
+@click.option(
+    "--print-file",
+    type=click.Choice(("service", "attach", "listen", "sysusers", "container")),
+    help="Print a file for systemd (the unit, its drop-ins, its user) or for a container, and end.",
+)
 @click.option("--json", "as_json", is_flag=True, help="With --check-config: print the result as JSON.")
 def COMMAND(
     *,
@@ -43,6 +48,7 @@ def COMMAND(
     listen: str | None,
     print_config: bool,
     check_config: bool,
+    print_file: str | None,
     as_json: bool,
 ) -> int:
     """Run in the foreground until SIGTERM or Ctrl-C: sample GPUs, host and vLLM servers once a second,
@@ -59,20 +65,28 @@ def COMMAND(
       rocscope daemon --print-config > rocscope.toml
       rocscope daemon --config rocscope.toml --check-config
       rocscope daemon --config rocscope.toml
+      rocscope daemon --print-file service > /etc/systemd/system/rocscope.service
     """
     from rocscope.daemon import settings
     from rocscope.errors import UsageError
 
     if as_json and not check_config:
         raise UsageError("--json is for --check-config", "add --check-config, or leave --json out")
-    if print_config and check_config:
-        raise UsageError("--print-config and --check-config are two things", "run one after the other")
+    if print_config + check_config + (print_file is not None) > 1:
+        raise UsageError("--print-config, --check-config and --print-file exclude each other", "give one")
+    if print_file is not None:
+        from rocscope.daemon import shipped
+
+        click.echo(shipped.text(print_file), nl=False)
+        return 0
     read = functools.partial(settings.load, config and config.absolute(), state=state, listen=listen)
     if check_config:
         return _check(read, as_json)
     given = read()
     if print_config:
-        click.echo(settings.as_toml(given), nl=False)
+        from rocscope.daemon import settings_text
+
+        click.echo(settings_text.as_toml(given), nl=False)
         return 0
     from rocscope.daemon import service
 

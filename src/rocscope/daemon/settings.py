@@ -297,7 +297,8 @@ class Settings(_Section):
 def load(path: Path | None, *, state: Path | None = None, listen: str | None = None) -> Settings:
     """Read a file, or take the defaults; ``state`` and ``listen`` override either.
 
-    Without ``state`` in either, a user who is not root gets a folder of their own. Raises
+    Without ``state`` in either, a user who is not root gets a folder of their own; under systemd the control
+    socket lies in the unit's ``RuntimeDirectory``. Raises
     :class:`InputError` that names file and field, and :class:`UsageError` for the overrides.
     """
     raw: dict[str, Any] = {} if path is None else _read(path)
@@ -305,6 +306,10 @@ def load(path: Path | None, *, state: Path | None = None, listen: str | None = N
         raw = {**raw, "state": {**_table(raw, "state", path), "folder": state.absolute()}}
     elif "folder" not in _table(raw, "state", path) and os.geteuid() != 0:
         raw = {**raw, "state": {**_table(raw, "state", path), "folder": _own_folder()}}
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd.exec(5)
+    if runtime.startswith("/") and "socket" not in _table(raw, "control", path):
+        socket = Path(runtime) / "control.sock"
+        raw = {**raw, "control": {**_table(raw, "control", path), "socket": socket}}
     if listen is not None:
         raw = {**raw, "http": {**_table(raw, "http", path), "listen": listen}}
     try:
@@ -352,47 +357,3 @@ def _told(error: ValidationError, path: Path | None, listen: str | None) -> Inpu
     return InputError(
         f"{path or 'settings'}: {where}: {text}{more}" if where else f"{path}: {text}{more}", hint
     )
-
-
-def as_toml(settings: Settings) -> str:
-    """Write settings as the TOML that :func:`load` reads back to the same."""
-    return "\n".join(_lines(settings.model_dump(mode="json"), ())).lstrip("\n") + "\n"
-
-
-def _lines(table: Mapping[str, Any], at: tuple[str, ...]) -> list[str]:
-    plain = {key: value for key, value in table.items() if not _is_table(value) and value is not None}
-    lines = ["", f"[{'.'.join(at)}]"] if at and (plain or not table) else []
-    lines += [f"{key} = {_value(value)}" for key, value in plain.items()]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _lines(value, (*at, key))
-        elif _is_table(value):
-            for each in value:
-                body = {name: part for name, part in each.items() if part is not None}
-                lines += ["", f"[[{'.'.join((*at, key))}]]"]
-                lines += [f"{name} = {_value(part)}" for name, part in body.items()]
-    return lines
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping) or (
-        isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
-    )
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(each) for each in value) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    escaped = "".join(
-        c
-        if c.isprintable() and c not in '"\\'
-        else f"\\u{ord(c):04x}"
-        if ord(c) < 0x10000
-        else f"\\U{ord(c):08x}"
-        for c in str(value)
-    )
-    return f'"{escaped}"'
