@@ -27,6 +27,12 @@ from rocscope.daemon.windows import Windows
 from rocscope.errors import DaemonNotRunning
 
 
+def answers(path):
+    """Whether somebody listens; a socket that was left lies there as well."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @contextlib.contextmanager
 def daemon(tmp_path, **more):
     """Run store, windows and control socket in a thread of their own; give the context."""
@@ -47,7 +53,7 @@ def daemon(tmp_path, **more):
             context.parts = {"windows": windows, "control": part}
             box.update(context=context, stop=asyncio.Event(), loop=asyncio.get_running_loop())
             async with running(windows), running(part):
-                await until(settings.control_socket.is_socket, "the socket is there")
+                await until(lambda: answers(settings.control_socket), "the socket takes calls")
                 ready.set()
                 await box["stop"].wait()
             store.close()
