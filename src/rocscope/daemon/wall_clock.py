@@ -81,7 +81,8 @@ class WallClock:
         self._lock = Lock()
         self._new: deque[Jump] = deque(maxlen=KEPT_JUMPS)
         self._past: deque[_Span] = deque()
-        self._offset_s = wall() - since_boot()
+        self._offset_s = self._anchor_s = wall() - since_boot()
+        self._low_s = self._high_s = self._offset_s  # since the anchor was set
 
     def wall_s(self) -> float:
         """Unix time, which may jump."""
@@ -95,14 +96,12 @@ class WallClock:
     def trusted_wall_s(self) -> float:
         """Return the earliest wall in force in the last 24 hours: what ages are counted by."""
         with self._lock:
-            now, offset = self._look()
-            return now + min([offset, *(span.low_s for span in self._past)])
+            return self._look()[0] + self._bounds()[0]
 
     def latest_wall_s(self) -> float:
         """Return the latest wall in force in the last 24 hours."""
         with self._lock:
-            now, offset = self._look()
-            return now + max([offset, *(span.high_s for span in self._past)])
+            return self._look()[0] + self._bounds()[1]
 
     def new_jumps(self) -> list[Jump]:
         """Return the jumps since the last call; for one caller, who makes events of them."""
@@ -115,9 +114,8 @@ class WallClock:
     def saved(self) -> dict[str, Any]:
         """Return what :meth:`restore` needs after a restart, for the store."""
         with self._lock:
-            now, offset = self._look()
-            low = min([offset, *(span.low_s for span in self._past)])
-            high = max([offset, *(span.high_s for span in self._past)])
+            now, _ = self._look()
+            low, high = self._bounds()
         return {"boot_id": self.boot_id, "since_boot_s": now, "low_s": low, "high_s": high}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -144,11 +142,19 @@ class WallClock:
             jump = Jump(now + offset, self._monotonic(), by)
             self.jumps.append(jump)
             self._new.append(jump)
-            self._keep(_Span(now, self._offset_s, self._offset_s))
+        if abs(offset - self._anchor_s) > JUMP_S:  # a jump, or so much slewed by and by
+            self._keep(_Span(now, self._low_s, self._high_s))
+            self._anchor_s = self._low_s = self._high_s = offset
         self._offset_s = offset
+        self._low_s, self._high_s = min(self._low_s, offset), max(self._high_s, offset)
         while self._past and now - self._past[0].until_s > HOLD_S:
             self._past.popleft()
         return now, offset
+
+    def _bounds(self) -> tuple[float, float]:
+        """Return the lowest and highest offset of the last 24 hours, as of the last look."""
+        lows, highs = [span.low_s for span in self._past], [span.high_s for span in self._past]
+        return min([self._low_s, *lows]), max([self._high_s, *highs])
 
     def _keep(self, span: _Span) -> None:
         self._past.append(span)
