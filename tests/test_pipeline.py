@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import rocscope
-from rocscope import pipeline
+from rocscope import pipeline, report_files
 from rocscope.capture import Capture, Gpu
 from rocscope.config import AnalyzeOptions
 from rocscope.errors import InputError, UnknownGpu, UsageError
@@ -302,7 +302,7 @@ def test_a_report_that_fails_leaves_no_half_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline.os, "fsync", full)
+    monkeypatch.setattr(report_files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        pipeline._write(path, "new")
+        report_files.write(path, "new")
     assert path.read_text() == "earlier" and [each.name for each in tmp_path.iterdir()] == ["report.md"]

@@ -48,7 +48,8 @@ class _Commands(click.Group):
     epilog="Exit codes: 0 done, 2 usage, 3 unusable input, 4 no GPU kernels, 5 unknown GPU, "
     "6 no profiler, 7 no permission, 8 the command could not be run, 9 not ready in time, 10 ended too soon, "
     "11 profiler data lost, 12 regression found, 13 no such file, 14 empty, 15 damaged, 16 unknown format, "
-    "17 port taken, 18 a check of doctor --validate failed, 20 another daemon runs, 21 no daemon runs, "
+    "17 port taken, 18 a check of doctor --validate failed, 19 a regression could not be "
+    "ruled out, 20 another daemon runs, 21 no daemon runs, "
     "22 the daemon's state folder cannot be used. `profile` passes the command's own exit code through.",
 )
 @click.version_option(__version__, prog_name="rocscope")

@@ -18,6 +18,7 @@
     ├── DataLost             11   a GPU process left no output
     ├── RegressionFound      12   `compare --fail-on-regression`
     ├── CheckFailed          18   `doctor --validate`: something read is not what must be true
+    ├── NotJudged            19   `compare --fail-on-regression` could not tell
     ├── DaemonRunning        20   another daemon has this state folder
     ├── DaemonNotRunning     21   no daemon answers on the control socket
     └── StoreError           22   the daemon's state folder or store cannot be used
@@ -137,6 +138,12 @@ class RegressionFound(RocscopeError):
     """``compare --fail-on-regression`` found one."""
 
     exit_code = 12
+
+
+class NotJudged(RocscopeError):
+    """``compare --fail-on-regression`` could not tell: not comparable, nothing judged, or too much noise."""
+
+    exit_code = 19
 
 
 class CheckFailed(RocscopeError):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from rocscope import assembly, served_choice
-from rocscope.capture import Capture, is_capture
+from rocscope import assembly, report_files, served_choice
+from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions, ProfileOptions
 from rocscope.errors import InputError, UsageError
 from rocscope.findings import Analysis, Warned
@@ -36,7 +34,9 @@ __all__ = [
 
 Progress = Callable[[str], None]
 _WORTH_TABLES_S: Final = 5.0  # of a run without a profiler
+write_reports = report_files.write_reports
 _Place = str | os.PathLike[str]
+_Recorded = _Place | Capture | Sequence[_Place | Capture]  # a recording, or repeats of one thing
 _Options = TypeVar("_Options", AnalyzeOptions, ProfileOptions)
 
 
@@ -243,28 +243,62 @@ def studied(
 
 
 def compare(
-    base: _Place | Capture,
-    new: _Place | Capture,
-    *,
+    base: _Recorded,
+    new: _Recorded,
+    *more: _Recorded,
     options: AnalyzeOptions | None = None,
+    across: Sequence[str] = (),
+    level: float = 0.95,
     tried: Sequence[str] = (),
     keep: bool = False,
+    progress: Progress | None = None,
     **chosen: Any,
 ) -> Comparison:
-    """Say what changed from ``base`` to ``new``; ``options`` apply to both. Raises as :func:`analyze`.
+    """Say what changed from ``base`` to ``new``, and to each of ``more``; ``options`` apply to all.
 
-    ``tried`` holds ids of base's targets that were worked on, or how they start: their forecasts are scored
-    also where no change is seen. With ``keep`` those that were scored are entered in this user's ledger.
+    Each is a recording, or several of one thing: a folder of them, or a list. ``across`` names what was
+    changed on purpose (``"mode"``, ``"gpu"``, ``"dtype"``, ``"tp"``, ``"model"``), ``level`` the chance with
+    which all intervals hold at once. ``tried`` holds ids of base's targets that were worked on, or how they
+    start: their forecasts are scored also where no change is seen. With ``keep`` those that were scored are
+    entered in this user's ledger. Raises as :func:`analyze`.
     """
     from rocscope import __version__, comparison, track_record
 
     wanted = _checked(AnalyzeOptions, options, chosen)
-    sides = [side(_capture((each,), wanted), wanted) for each in (base, new)]
-    sides[0].forecast = track_record.stored(base, sides[0].capture, wanted)
-    found = comparison.compare(sides[0], sides[1], tried)
+    if not 0.5 <= level < 1:
+        raise UsageError(f"--level {level:g}: not a level of confidence", "write for example 0.95 or 95%")
+    given = comparison.comparable.check(across)
+    sides = [_side(each, wanted, progress) for each in (base, new, *more)]
+    if isinstance(base, str | os.PathLike | Capture):
+        sides[0].forecast = track_record.stored(base, sides[0].capture, wanted)
+    (progress or (lambda _: None))("comparing")
+    found = comparison.compare_all(sides, tried, across=given, level=level)
     if keep:
-        found.notes.extend(track_record.keep(found, *sides, options=wanted, version=__version__))
+        found.notes.extend(track_record.keep(found, *sides[:2], options=wanted, version=__version__))
     return found
+
+
+def _side(recorded: _Recorded, options: AnalyzeOptions, progress: Progress | None) -> Side:
+    """Return one side of a comparison, with its repeats. Raises :class:`InputError` where those are none."""
+    from rocscope.collectors import repeats
+    from rocscope.comparison import comparable
+
+    captures: list[Capture] = []
+    for each in recorded if isinstance(recorded, Sequence) and not isinstance(recorded, str) else [recorded]:
+        if isinstance(each, Capture):
+            captures.append(each)
+        else:
+            captures += repeats.load(Path(each), progress=progress, companions=options.companions)
+    if not captures:
+        raise UsageError("no recording named", "name at least one on either side")
+    sides = [side(each, options, progress) for each in captures]
+    for number, other in enumerate(sides[1:], 2):
+        if why := comparable.likeness(sides[0], other).why_not:
+            raise InputError(
+                f"repeat {number} is of something else than repeat 1: {'; '.join(why)}",
+                "keep recordings of one setting in a folder, and name the others with BASE, NEW or MORE",
+            )
+    return sides[0].model_copy(update={"repeats": sides}) if len(sides) > 1 else sides[0]
 
 
 def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None) -> Side:
@@ -292,57 +326,6 @@ def _plain_reports(options: ProfileOptions) -> tuple[Report, ...] | None:
     from rocscope.reports import contract, markdown
 
     return (contract.REPORT, markdown.REPORT)
-
-
-def write_reports(
-    analysis: Analysis, capture: Capture, out: Path, *, chosen: Sequence[Report] | None = None
-) -> dict[str, Path]:
-    """Write every report, or those ``chosen``, and the capture into ``out``; return what was written.
-
-    Each file is complete or absent, also after a crash; earlier reports and an earlier capture of the same
-    folder are replaced. Raises :class:`InputError` where ``out`` cannot be written.
-    """
-    if chosen is None:
-        from rocscope.reports.report import reports
-
-        chosen = tuple(reports().values())
-    written = {}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for report in chosen:
-            written[report.name] = _write(out / report.filename, report.render(analysis))
-        written["capture"] = _replace_capture(capture, out / "capture")
-    except OSError as error:
-        raise InputError(
-            f"{out}: cannot write the reports ({error.strerror or error})", "name another --out"
-        ) from error
-    return written
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def _replace_capture(capture: Capture, folder: Path) -> Path:
-    if not folder.exists():
-        return capture.save(folder)
-    if not is_capture(folder):
-        raise InputError(f"{folder} exists and is no capture", "name another --out, or move it away")
-    fresh = capture.save(folder.with_name(f".capture.{uuid.uuid4().hex[:8]}.new"))
-    old = folder.with_name(f".capture.{uuid.uuid4().hex[:8]}.old")
-    folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old)
-    return folder
 
 
 def _capture(

@@ -48,15 +48,22 @@ class _Steps:
 
 
 def compare(
-    base: Side, new: Side, tried: Sequence[str] = (), *, level: float = LEVEL, pairs: int = 1
+    base: Side,
+    new: Side,
+    tried: Sequence[str] = (),
+    *,
+    across: Sequence[str] = (),
+    level: float = LEVEL,
+    pairs: int = 1,
 ) -> Comparison:
     """Say what changed from ``base`` to ``new``, and what came of base's forecasts.
 
     What cannot be compared is not judged. All intervals hold at once with the chance ``level``, over this and
-    ``pairs - 1`` other comparisons. ``tried`` names targets that were worked on, see :mod:`forecasts`.
+    ``pairs - 1`` other comparisons. ``across`` names what was changed on purpose, see :mod:`comparable`, and
+    ``tried`` targets that were worked on, see :mod:`forecasts`.
     """
-    unlike = comparable.why_not(base, new)
-    fit = not unlike
+    likeness = comparable.likeness(base, new, across)
+    fit = not likeness.why_not
     recorded = [_recorded(side) for side in (base, new)]
     reasons = [each for each in recorded if isinstance(each, str)]
     found, notes = None, [f"no steps in common: {reason}" for reason in dict.fromkeys(reasons)]
@@ -75,11 +82,13 @@ def compare(
     loads = serving_tiers.served(base, new, comparable=fit)
     tiers = [*clocks.at_one_clock(base, new, result["tiers"]), *loads.tiers]
     kernels = clocks.by_clock(base, new, result["kernels"])
-    notes = [*result["notes"], *_companions(base, new), *notes, *loads.notes]
+    notes = [*_on_purpose(likeness), *result["notes"], *_companions(base, new), *notes, *loads.notes]
     notes += clocks.clock_notes(base, new, kernels, tiers)
     so_far = Comparison(
         comparable=fit,
-        why_not=unlike,
+        why_not=likeness.why_not,
+        across=likeness.across,
+        differs=likeness.differs,
         base=_about(base),
         new=_about(new),
         **(result | {"tiers": tiers, "kernels": kernels, "notes": notes}),
@@ -88,6 +97,31 @@ def compare(
     notes += [*forecasts.notes(scored), *why.missing(base, new)]
     reasons_found = why.reasons(base, new, so_far) if fit else []
     return so_far.model_copy(update={"reasons": reasons_found, "forecasts": scored, "notes": notes})
+
+
+def compare_all(
+    sides: Sequence[Side],
+    tried: Sequence[str] = (),
+    *,
+    across: Sequence[str] = (),
+    level: float = LEVEL,
+) -> Comparison:
+    """Compare each of ``sides`` after the first with it; what is not of the second is in ``more``.
+
+    All intervals hold at once, over all of them.
+    """
+    base, *others = sides
+    first, *more = (
+        compare(base, each, tried if index == 0 else (), across=across, level=level, pairs=len(others))
+        for index, each in enumerate(others)
+    )
+    return first.model_copy(update={"more": more})
+
+
+def _on_purpose(likeness: comparable.Likeness) -> list[str]:
+    if not likeness.across:
+        return []
+    return [f"changed on purpose, so that verdicts are of it as well: {'; '.join(likeness.across)}"]
 
 
 def _companions(base: Side, new: Side) -> list[str]:
