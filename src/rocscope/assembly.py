@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,10 +14,7 @@ from rocscope.findings import (
     Drop,
     Integrity,
     KernelFinding,
-    Measure,
     NotEvaluated,
-    Occupancy,
-    Quantity,
     Target,
     Warned,
 )
@@ -147,68 +145,90 @@ def _share(frame: pd.DataFrame, rows: pd.Series, total: float) -> float | None:
 
 
 def _kernels(frame: pd.DataFrame) -> list[KernelFinding]:
+    """Return the findings of all rows, longest first; checked many at once, as there may be very many."""
+    from pydantic import TypeAdapter
+
+    from rocscope import columns, garbage
+
     total = float(frame["time_ns"].sum())
     ordered = frame.sort_values(["time_ns", "gpu", "raw_name"], ascending=[False, True, True], kind="stable")
-    return [_kernel(row, total) for row in ordered.to_dict("records")]
+    read = _READ.union(*frame["measures_source"])
+    rows = columns.records(ordered[[name for name in ordered.columns if name in read]])
+    found: list[KernelFinding] = []
+    several = TypeAdapter(list[KernelFinding])
+    with garbage.resting():
+        while part := [_kernel(row, total) for row in itertools.islice(rows, _TOGETHER)]:
+            found += several.validate_python(part)
+    return found
 
 
-def _kernel(row: dict[Any, Any], total: float) -> KernelFinding:
-    from rocscope import ranking
+_TOGETHER: Final = 1000
+_SIDES: Final = {side: [f"{side}_{axis}" for axis in "xyz"] for side in ("grid", "workgroup")}
+_NUMBERS: Final = (  # columns that are fields of a finding
+    *("mean_ns", "p50_ns", "p99_ns", "achieved_bandwidth_bytes_per_s", "bandwidth_frac", "compute_frac"),
+    *("intensity_flop_per_byte", "ridge_flop_per_byte"),
+)
+_TEXTS: Final = (
+    *("kernel", "raw_name", "family", "gpu", "dispatches", "bound", "limiter", "confidence", "evidence"),
+    "case",
+)
+_READ: Final = frozenset(
+    [
+        *(*_NUMBERS, *_TEXTS, *_SIDES["grid"], *_SIDES["workgroup"]),
+        *("problem_shape", "time_ns", "headroom_ns", "exposed_ns", "measures_source"),
+        *("theoretical_occupancy_frac", "achieved_occupancy_frac", "occupancy_limited_by"),
+        *(f"{what}{part}" for what in ("bytes", "flops") for part in ("", "_basis", "_source")),
+    ]
+)
 
+
+def _kernel(row: dict[Any, Any], total: float) -> dict[str, Any]:
     time = _number(row["time_ns"])
-    return KernelFinding(
-        kernel=row["kernel"],
-        raw_name=row["raw_name"],
-        family=row["family"],
-        gpu=row["gpu"],
-        launch_shape=ranking.launch_shape(row),
-        problem_shape=row["problem_shape"] if isinstance(row["problem_shape"], dict) else None,
-        dispatches=row["dispatches"],
-        time_s=_seconds(row["time_ns"]),
-        time_frac=time / total if time is not None and total > 0 else None,
-        mean_ns=_number(row["mean_ns"]),
-        p50_ns=_number(row["p50_ns"]),
-        p99_ns=_number(row["p99_ns"]),
-        bytes_per_dispatch=_quantity(row, "bytes"),
-        flops_per_dispatch=_quantity(row, "flops"),
-        achieved_bandwidth_bytes_per_s=_number(row["achieved_bandwidth_bytes_per_s"]),
-        bandwidth_frac=_number(row["bandwidth_frac"]),
-        compute_frac=_number(row["compute_frac"]),
-        intensity_flop_per_byte=_number(row["intensity_flop_per_byte"]),
-        ridge_flop_per_byte=_number(row["ridge_flop_per_byte"]),
-        occupancy=Occupancy(
-            theoretical_frac=_number(row["theoretical_occupancy_frac"]),
-            achieved_frac=_number(row["achieved_occupancy_frac"]),
-            limited_by=row["occupancy_limited_by"],
-        ),
-        measures=_measures(row),
-        bound=row["bound"],
-        limiter=row["limiter"],
-        confidence=row["confidence"],
-        evidence=row["evidence"],
-        headroom_s=_seconds(row["headroom_ns"]),
-        exposed_s=_seconds(row["exposed_ns"]),
-        case=row["case"],
-    )
+    return {
+        **{name: row[name] for name in _TEXTS},
+        **{name: _number(row[name]) for name in _NUMBERS},
+        "launch_shape": {side: [_whole(row[name]) for name in names] for side, names in _SIDES.items()},
+        "problem_shape": row["problem_shape"] if isinstance(row["problem_shape"], dict) else None,
+        "time_s": _seconds(row["time_ns"]),
+        "time_frac": time / total if time is not None and total > 0 else None,
+        "bytes_per_dispatch": _quantity(row, "bytes"),
+        "flops_per_dispatch": _quantity(row, "flops"),
+        "occupancy": {
+            "theoretical_frac": _number(row["theoretical_occupancy_frac"]),
+            "achieved_frac": _number(row["achieved_occupancy_frac"]),
+            "limited_by": row["occupancy_limited_by"],
+        },
+        "measures": _measures(row),
+        "headroom_s": _seconds(row["headroom_ns"]),
+        "exposed_s": _seconds(row["exposed_ns"]),
+    }
 
 
-def _measures(row: dict[Any, Any]) -> list[Measure]:
+def _measures(row: dict[Any, Any]) -> list[dict[str, Any]]:
     return [
-        Measure(
-            measure=name,
-            value=float(row[name]),
-            basis=None if name in _OF_THE_LAUNCH and not source.startswith("given") else "measured",
-            source=source,
-        )
+        {
+            "measure": name,
+            "value": float(row[name]),
+            "basis": None if name in _OF_THE_LAUNCH and not source.startswith("given") else "measured",
+            "source": source,
+        }
         for name, source in sorted(row["measures_source"].items())
     ]
 
 
-def _quantity(row: dict[Any, Any], what: str) -> Quantity:
+def _quantity(row: dict[Any, Any], what: str) -> dict[str, Any]:
     value = _number(row[what])
     if value is None:
-        return Quantity()
-    return Quantity(value=value, basis=row[f"{what}_basis"] or None, source=row[f"{what}_source"] or None)
+        return {}
+    return {
+        "value": value,
+        "basis": row[f"{what}_basis"] or None,
+        "source": row[f"{what}_source"] or None,
+    }
+
+
+def _whole(value: float) -> int | None:
+    return None if math.isnan(value) else int(value)
 
 
 def _number(value: float) -> float | None:

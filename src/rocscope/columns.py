@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CHUNK: Final = 4096  # rows that are turned into objects together
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+
+def records(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
+    """Give the rows of a frame as dicts of plain values, without holding all of them at once."""
+    names = list(frame.columns)
+    for first in range(0, len(frame), _CHUNK):
+        part = frame.iloc[first : first + _CHUNK]
+        lists = [part.iloc[:, at].tolist() for at in range(len(names))]
+        yield from (dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True))
 
 
 def holds(column: pa.ChunkedArray, test: Callable[[str], bool]) -> pa.ChunkedArray:

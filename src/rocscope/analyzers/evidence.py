@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rocscope import columns, garbage
 from rocscope.hardware import GpuSpec
 from rocscope.thresholds import thresholds
 from rocscope.wording import amount, digits, duration, percent
@@ -18,7 +20,8 @@ Row = dict[Any, Any]
 
 def sentences(frame: pd.DataFrame, specs: dict[int, GpuSpec | None]) -> list[list[str]]:
     """Return the evidence of each row."""
-    return [_of(row, specs.get(row["gpu"])) for row in frame.to_dict("records")]
+    with garbage.resting():
+        return [_of(row, specs.get(row["gpu"])) for row in columns.records(frame)]
 
 
 def _of(row: Row, spec: GpuSpec | None) -> list[str]:
@@ -139,23 +142,31 @@ def _counted(row: Row, spec: GpuSpec) -> str:
 
 
 def _bound(row: Row) -> str:
-    rule, memory = row["bound_rule"], percent(row["bandwidth_frac"])
-    texts = {
-        "bound-copy": "does no arithmetic worth counting, so the memory roof lies above it",
-        "bound-cache": "its device memory traffic alone would make it compute bound, but its data may have "
-        "been in the L2, and of the traffic that the L2 served the L2's roof is the lower one",
-        "bound-pipes-idle": f"its pipes can have done {percent(_busiest(row))} of an arithmetic peak at most "
-        f"({_busy(row)}), less than the {memory} of the memory bandwidth, so the memory roof is the nearer "
-        "one whatever its FLOPs",
-        "bound-pipes-busy": f"its matrix pipes were busy {percent(row['matrix_frac'])} of the time, more "
-        f"than the {memory} of the memory bandwidth, so the compute roof lies above it",
-        "bound-limit": f"at most {digits(row['intensity_limit'])} FLOP/B "
-        f"({row.get('intensity_limit_source')}), below the ridge, so the memory roof lies above it"
-        if row["intensity_limit"]
-        else f"does no arithmetic ({row.get('intensity_limit_source')}), so the memory roof lies above it",
+    rule = row["bound_rule"]
+    texts: dict[str, Callable[[], str]] = {  # of the one that holds the figures are written
+        "bound-copy": lambda: "does no arithmetic worth counting, so the memory roof lies above it",
+        "bound-cache": lambda: (
+            "its device memory traffic alone would make it compute bound, but its data may have "
+            "been in the L2, and of the traffic that the L2 served the L2's roof is the lower one"
+        ),
+        "bound-pipes-idle": lambda: (
+            f"its pipes can have done {percent(_busiest(row))} of an arithmetic peak at most "
+            f"({_busy(row)}), less than the {percent(row['bandwidth_frac'])} of the memory bandwidth, so the "
+            "memory roof is the nearer one whatever its FLOPs"
+        ),
+        "bound-pipes-busy": lambda: (
+            f"its matrix pipes were busy {percent(row['matrix_frac'])} of the time, more than the "
+            f"{percent(row['bandwidth_frac'])} of the memory bandwidth, so the compute roof lies above it"
+        ),
+        "bound-limit": lambda: (
+            f"at most {digits(row['intensity_limit'])} FLOP/B "
+            f"({row.get('intensity_limit_source')}), below the ridge, so the memory roof lies above it"
+            if row["intensity_limit"]
+            else f"does no arithmetic ({row.get('intensity_limit_source')}), so the memory roof lies above it"
+        ),
     }
     if rule in texts:
-        return f"{texts[rule]} [{rule}]"
+        return f"{texts[rule]()} [{rule}]"
     intensity, ridge = row["intensity_flop_per_byte"], row["ridge_flop_per_byte"]
     if row["bound"] != "unknown":
         side = "below" if row["bound"] == "memory" else "above"
@@ -275,32 +286,50 @@ def _limiter(row: Row, spec: GpuSpec) -> str:
     count = row["workgroups"]
     groups = f"{digits(count)} workgroup{'' if count == 1 else 's'} on {spec.compute_units} compute units"
     floor = spec.launch_floor_s
-    texts = {
-        "limiter-link": "waits for and moves data over a link between devices or to the host",
-        "limiter-balanced": f"at {_data_roof(row)} and {_work_roof(row)}: both at or above {line} and within "
-        f"{digits(thresholds().verdict.balanced_frac.value * 100)} points of each other",
-        "limiter-memory-roof": f"at {percent(row['bandwidth_frac'])} of the memory roof, at or above {line}",
-        "limiter-in-cache": _warm(row),
-        "limiter-uneven-times": f"its {digits(row['dispatches'])} dispatches took from "
-        f"{duration(row['min_ns'])} to {duration(row['max_ns'])}, the longest likely with the cost of first "
-        "use: the mean is of neither",
-        "limiter-cache-roof": f"at {_data_roof(row)}, at or above {line}, and below {line} of memory's",
-        "limiter-scattered-loads": f"at {_data_roof(row)}, at or above {line}: likely, as look-ups were not "
-        "counted, but nearly every lane loads a sector of its own",
-        "limiter-compute-roof": f"at {_work_roof(row)}, at or above {line}",
-        "limiter-launch-floor": f"its mean of {duration(row['mean_ns'])} is at the launch floor of "
-        f"{duration(floor.value * 1e9) if floor else ''} of the {spec.name}",
-        "limiter-few-workgroups": f"{groups}: too few to keep all busy; below {line} of both roofs",
-        "limiter-starved": f"{groups} can reach {line} of neither roof, whatever they do",
-        "limiter-low-occupancy": f"below {line} of all roofs, and {_resident(row)} of the waves that a "
-        "compute unit can hold: too few to hide the latency of memory",
-        "limiter-part-of-a-wave": f"{digits(count)} workgroups fill {percent(row['waves_per_cu'])} of the "
-        f"places there are for them at the same time; below {line} of all roofs",
-        "limiter-below-all-roofs": f"below {line} of both roofs with enough workgroups "
-        "(no counters: issue stalls, cache traffic and occupancy were not seen)",
-        "limiter-not-enough-known": f"limiter unknown: {_lacking(row)}, so no roof is ruled out",
+    texts: dict[str, Callable[[], str]] = {  # of the one that holds the figures are written
+        "limiter-link": lambda: "waits for and moves data over a link between devices or to the host",
+        "limiter-balanced": lambda: (
+            f"at {_data_roof(row)} and {_work_roof(row)}: both at or above {line} and within "
+            f"{digits(thresholds().verdict.balanced_frac.value * 100)} points of each other"
+        ),
+        "limiter-memory-roof": lambda: (
+            f"at {percent(row['bandwidth_frac'])} of the memory roof, at or above {line}"
+        ),
+        "limiter-in-cache": lambda: _warm(row),
+        "limiter-uneven-times": lambda: (
+            f"its {digits(row['dispatches'])} dispatches took from {duration(row['min_ns'])} to "
+            f"{duration(row['max_ns'])}, the longest likely with the cost of first use: the mean is of "
+            "neither"
+        ),
+        "limiter-cache-roof": lambda: (
+            f"at {_data_roof(row)}, at or above {line}, and below {line} of memory's"
+        ),
+        "limiter-scattered-loads": lambda: (
+            f"at {_data_roof(row)}, at or above {line}: likely, as look-ups were not "
+            "counted, but nearly every lane loads a sector of its own"
+        ),
+        "limiter-compute-roof": lambda: f"at {_work_roof(row)}, at or above {line}",
+        "limiter-launch-floor": lambda: (
+            f"its mean of {duration(row['mean_ns'])} is at the launch floor of "
+            f"{duration(floor.value * 1e9) if floor else ''} of the {spec.name}"
+        ),
+        "limiter-few-workgroups": lambda: f"{groups}: too few to keep all busy; below {line} of both roofs",
+        "limiter-starved": lambda: f"{groups} can reach {line} of neither roof, whatever they do",
+        "limiter-low-occupancy": lambda: (
+            f"below {line} of all roofs, and {_resident(row)} of the waves that a "
+            "compute unit can hold: too few to hide the latency of memory"
+        ),
+        "limiter-part-of-a-wave": lambda: (
+            f"{digits(count)} workgroups fill {percent(row['waves_per_cu'])} of the "
+            f"places there are for them at the same time; below {line} of all roofs"
+        ),
+        "limiter-below-all-roofs": lambda: (
+            f"below {line} of both roofs with enough workgroups "
+            "(no counters: issue stalls, cache traffic and occupancy were not seen)"
+        ),
+        "limiter-not-enough-known": lambda: f"limiter unknown: {_lacking(row)}, so no roof is ruled out",
     }
-    text = texts.get(row["limiter_rule"], "")
+    text = texts[row["limiter_rule"]]() if row["limiter_rule"] in texts else ""
     below = row["limiter_rule"] == "limiter-below-all-roofs"
     if below and _counted(row, spec):
         text = f"below {line} of all roofs that were counted, the nearest at {_any_roof(row)}"

@@ -24,7 +24,8 @@ def batches(capture: Capture, name: str) -> Iterator[pa.RecordBatch]:
     """Give table ``name`` in batches of at most :data:`BATCH_ROWS` rows."""
     table = capture.tables()[name].unify_dictionaries()
     known = _classified(table) if name == "dispatches" else {}
-    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+    for first in range(0, table.num_rows, BATCH_ROWS):  # pieces of the table may be far smaller
+        batch = table.slice(first, BATCH_ROWS).combine_chunks().to_batches()[0]
         if name != "dispatches":
             yield batch
             continue

@@ -13,6 +13,7 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rocscope import garbage
 from rocscope.capture import Capture, unrelated
 from rocscope.errors import InputError
 from rocscope.exports import enriched, lanes, trace_counters, trace_labels, trace_rows
@@ -40,8 +41,12 @@ class _Perfetto:
 
         Raises :class:`InputError` where no row has times.
         """
-        trace = _Trace(capture, analysis)
-        with replacing(target) as temporary, _opened(temporary, zipped=target.suffix == ".gz") as stream:
+        with (
+            garbage.resting(),
+            replacing(target) as temporary,
+            _opened(temporary, zipped=target.suffix == ".gz") as stream,
+        ):
+            trace = _Trace(capture, analysis)
             stream.write('{"displayTimeUnit":"ns","otherData":')
             stream.write(json.dumps(trace.about))
             stream.write(',"traceEvents":[\n')
@@ -71,7 +76,7 @@ class _Trace:
 
     def __init__(self, capture: Capture, analysis: Analysis | None) -> None:
         self._capture = capture
-        self._labels = trace_labels.by_key(analysis)
+        self._heads = trace_rows.Heads(trace_labels.by_key(analysis))
         self._worked: dict[int, list[trace_rows.Runs]] = {}
         self._families: dict[str, int] = {}
         self._apart = unrelated(capture.manifest)
@@ -168,7 +173,7 @@ class _Trace:
 
     def _dispatch_lines(self, batch: pa.RecordBatch, lane: list[int]) -> list[str]:
         lines: list[str] = []
-        heads, of_row = trace_rows.heads(batch, self._labels)
+        heads, of_row = self._heads.of(batch)
         self._note(batch, [each.family for each in heads], of_row)
         get = {name: batch.column(name).to_pylist() for name in lanes.COLUMNS}
         own, tracks = trace_rows.own(batch), {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SHAPE: Final = ("grid_x", "grid_y", "grid_z", "workgroup_x", "workgroup_y", "workgroup_z")
 _SHARED: Final = (*_SHAPE, "lds_bytes", "scratch_bytes", "vgprs", "agprs", "sgprs", "copied_bytes", "count")
 _OWN: Final = ("process", "dispatch_id", "correlation_id")
+_MOST_KNOWN: Final = 200_000  # heads that are kept; of half a kilobyte each
 _ARGUMENTS: Final = ("kernel", "family", "kind", "operator")
 _TEXTS: Final = (*_ARGUMENTS, "kernel_short")
 
@@ -33,29 +34,41 @@ class Head:
     family: str
 
 
-def heads(batch: pa.RecordBatch, labels: Mapping[Key, Label]) -> tuple[list[Head], list[int]]:
-    """Return the distinct launches of ``batch``, and which of them each row is."""
-    table = pa.Table.from_batches([batch])
-    texts = {name: columns.text(table[name]) for name in _TEXTS}
-    numbers = {name: columns.ints(table[name]) for name in ("gpu", *_SHARED)}
-    ids, size = columns.identify([*numbers.values(), *(codes for codes, _ in texts.values())])
-    first = columns.first_rows(ids, size)
-    found = {name: columns.lookup(told, first) for name, told in texts.items()}
-    known = {name: values[first].tolist() for name, values in numbers.items()}
-    encoded = []
-    for at in range(size):
-        args: dict[str, str | int | None] = {name: found[name][at] for name in _ARGUMENTS}
-        args |= {name: known[name][at] for name in _SHARED if known[name][at] >= 0}
+class Heads:
+    """The heads of launches, each encoded once however many rows and batches have it."""
+
+    def __init__(self, labels: Mapping[Key, Label]) -> None:
+        self._labels = labels
+        self._known: dict[tuple[Any, ...], Head] = {}
+
+    def of(self, batch: pa.RecordBatch) -> tuple[list[Head], list[int]]:
+        """Return the distinct launches of ``batch``, and which of them each row is."""
+        table = pa.Table.from_batches([batch])
+        texts = {name: columns.text(table[name]) for name in _TEXTS}
+        numbers = {name: columns.ints(table[name]) for name in ("gpu", *_SHARED)}
+        ids, size = columns.identify([*numbers.values(), *(codes for codes, _ in texts.values())])
+        first = columns.first_rows(ids, size)
+        parts = [columns.lookup(told, first) for told in texts.values()]
+        parts += [values[first].tolist() for values in numbers.values()]
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        return [self._known.get(key) or self._new(key) for key in zip(*parts, strict=True)], ids.tolist()
+
+    def _new(self, key: tuple[Any, ...]) -> Head:
+        texts = dict(zip(_TEXTS, key, strict=False))
+        numbers = dict(zip(("gpu", *_SHARED), key[len(_TEXTS) :], strict=True))
+        args: dict[str, str | int | None] = {name: texts[name] for name in _ARGUMENTS}
+        args |= {name: numbers[name] for name in _SHARED if numbers[name] >= 0}
         if args.get("count") == 1:
             del args["count"]  # as of nearly all
-        key = (known["gpu"][at], str(found["kernel"][at]), tuple(known[name][at] for name in _SHAPE))
-        label = labels.get(key)
+        launch = (numbers["gpu"], str(texts["kernel"]), tuple(numbers[name] for name in _SHAPE))
+        label = self._labels.get(launch)
         args["family"] = label.family if label else args["family"]
         args = {name: value for name, value in args.items() if value is not None}
-        named = f'"name":{json.dumps(found["kernel_short"][at])},"cat":{json.dumps(args["family"])}'
+        named = f'"name":{json.dumps(texts["kernel_short"])},"cat":{json.dumps(args["family"])}'
         told = f'"args":{json.dumps(args)[:-1]}{label.args if label else ""}'
-        encoded.append(Head(f"{named},{told}", str(args["family"])))
-    return encoded, ids.tolist()
+        self._known[key] = Head(f"{named},{told}", str(args["family"]))
+        return self._known[key]
 
 
 def own(batch: pa.RecordBatch) -> list[str]:

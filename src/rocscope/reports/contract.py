@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rocscope import garbage
 from rocscope.errors import InputError
 from rocscope.findings import SCHEMA_VERSION, Analysis
 
@@ -43,7 +44,8 @@ def read(path: Path) -> Analysis | None:
     if data["schema_version"] != SCHEMA_VERSION:
         raise InputError(f"{path}: schema_version {data['schema_version']} is not ours", "upgrade rocscope")
     try:
-        return Analysis.model_validate(data)
+        with garbage.resting():
+            return Analysis.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
