@@ -27,12 +27,6 @@ from rocscope.daemon.windows import Windows
 from rocscope.errors import DaemonNotRunning
 
 
-def answers(path):
-    """Whether somebody listens; a socket that was left lies there as well."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
-
-
 @contextlib.contextmanager
 def daemon(tmp_path, **more):
     """Run store, windows and control socket in a thread of their own; give the context."""
@@ -53,7 +47,7 @@ def daemon(tmp_path, **more):
             context.parts = {"windows": windows, "control": part}
             box.update(context=context, stop=asyncio.Event(), loop=asyncio.get_running_loop())
             async with running(windows), running(part):
-                await until(lambda: answers(settings.control_socket), "the socket takes calls")
+                await until(lambda: part.listening, "the socket is there")
                 ready.set()
                 await box["stop"].wait()
             store.close()

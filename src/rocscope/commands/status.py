@@ -53,13 +53,15 @@ def _lines(found: dict[str, Any]) -> list[str]:
         speed = "" if rate is None else f", {figures.significant(rate)} tokens/s"
         state = "up" if engine["up"] else f"down ({visible(engine['reason'])})"
         lines.append(f"  {visible(engine['url'])}  {state}{speed}")
-    return lines + _window_lines(found["windows"], plain)
+    return lines + window_lines(found["windows"])
 
 
-def _window_lines(windows: dict[str, Any] | None, plain: Any) -> list[str]:
+def window_lines(windows: dict[str, Any] | None) -> list[str]:
+    """Return what there is to say of windows, a line each."""
     from rocscope.reports import figures
     from rocscope.untrusted import visible
 
+    plain = figures.ordinary_spaces
     if windows is None:
         return ["windows: do not run"]
     off = [word for word, on in (("off", not windows["enabled"]), ("paused", windows["paused"]),

@@ -71,13 +71,18 @@ class Control(Part):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._callers = 0
-        self._server: asyncio.AbstractServer | None = None
+        self._server: asyncio.Server | None = None
         self._stopping = asyncio.Event()
 
     @property
     def path(self) -> Path:
         """Where the socket lies."""
         return self.context.settings.control_socket
+
+    @property
+    def listening(self) -> bool:
+        """Whether the socket is ours and answers."""
+        return self._server is not None and self._server.is_serving()
 
     async def run(self) -> None:
         """Serve until stopped. Raises ``OSError`` where the socket cannot be made."""

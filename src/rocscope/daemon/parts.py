@@ -16,6 +16,7 @@ MODULES: Final[tuple[str, ...]] = (
     "analysis",
     "windows",
     "control",
+    "http_server",
 )
 """Modules of this package, each with its part's class as ``PART``; one that others build on comes first."""
 

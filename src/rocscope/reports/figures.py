@@ -64,6 +64,21 @@ def rate_flops(value: float | None) -> str:
     return _scaled(value, "FLOP/s", _PREFIXES)
 
 
+def watts(value: float | None) -> str:
+    """Write a power: ``187 W``."""
+    return _scaled(value, "W", _PREFIXES)
+
+
+def hertz(value: float | None) -> str:
+    """Write a clock: ``1.50 GHz``."""
+    return _scaled(value, "Hz", _PREFIXES)
+
+
+def celsius(value: float | None) -> str:
+    """Write a temperature: ``73 °C``."""
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.0f}{NBSP}°C"
+
+
 def operations(value: float | None) -> str:
     """Write a number of operations: ``36.7 MFLOP``."""
     return _scaled(value, "FLOP", _PREFIXES)

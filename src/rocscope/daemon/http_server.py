@@ -1,0 +1,194 @@
+"""The HTTP server: uvicorn with limits on connections, time and size, TLS where the settings have it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from rocscope.daemon import http_token
+from rocscope.daemon.http_app import make_app
+from rocscope.daemon.http_guard import Guard
+from rocscope.daemon.metrics import DaemonCollector
+from rocscope.daemon.part import Health, Part
+from rocscope.errors import PortTaken
+
+if TYPE_CHECKING:
+    from rocscope.daemon.context import Context
+    from rocscope.daemon.settings import Http
+
+HEAD_BYTES: Final = 16 << 10  # of a request's line and headers
+KEEP_ALIVE_S: Final = 5
+BACKLOG: Final = 32
+STOP_S: Final = 3.0
+REFRESH_S: Final = 60.0  # between looks of the metrics where nobody scrapes
+
+
+class _Timed(H11Protocol):
+    """Closes a connection on which no whole request comes within the limit, however slowly it drips."""
+
+    limit_s: float = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._arm()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(self.limit_s, self._late)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        """Close it unless a request is whole and being answered."""
+        answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if not answering and not self.transport.is_closing():
+            self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class HttpServer(Part):
+    """Serves metrics, API and page."""
+
+    name = "http"
+    sections = ("http",)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.collector = DaemonCollector(context)
+        self.guard: Guard | None = None
+        self.address: tuple[str, int] | None = None  # where it listens, once it does
+        self._server: _Server | None = None
+        self._stopping = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it is found, as a browser takes it."""
+        host, port = self.address or self.context.settings.http.address
+        scheme = "http" if self.context.settings.http.tls_certificate is None else "https"
+        return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+
+    def health(self) -> Health:
+        """Where it listens."""
+        return Health("ok", self.url) if self.address else Health("degraded", "not listening yet")
+
+    async def run(self) -> None:
+        """Serve until stopped. Raises :class:`PortTaken` and what reading token or certificate raises."""
+        given = self.context.settings.http
+        token = http_token.read(given.token_file) if given.token_file is not None else None
+        listening = _listen(given)
+        try:
+            self.address = listening.getsockname()[:2]
+            app = make_app(self.context, self.collector)
+            self.guard = Guard(app, _with_port(given, self.address[1]), self.context.clock, token)
+            self._server = _Server(_config(self.guard, given))
+            refreshing = asyncio.create_task(self._refresh())
+            try:
+                await self._server.serve(sockets=[listening])
+            finally:
+                refreshing.cancel()
+        finally:
+            listening.close()
+            self.address = None
+        if not self._stopping.is_set():
+            raise RuntimeError("the HTTP server ended by itself")
+
+    async def stop(self) -> None:
+        """Stop listening, and let answers under way finish."""
+        self._stopping.set()
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            self.collector.refresh()
+
+
+def _config(app: Any, given: Http) -> uvicorn.Config:
+    protocol = type("Timed", (_Timed,), {"limit_s": given.read_timeout_s})
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=given.max_connections,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(STOP_S),
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+    config.load()
+    config.ssl = tls(given)
+    return config
+
+
+def tls(given: Http) -> ssl.SSLContext | None:
+    """Return the TLS context of the settings; ``None`` without. Raises ``OSError`` for unusable files."""
+    if given.tls_certificate is None or given.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(given.tls_certificate, given.tls_key)
+    if given.client_ca is not None:
+        context.load_verify_locations(given.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _with_port(given: Http, port: int) -> Http:
+    host = given.listen.rpartition(":")[0]
+    return given.model_copy(update={"listen": f"{host}:{port}"})
+
+
+def _listen(given: Http) -> socket.socket:
+    host, port = given.address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"{given.listen} is taken", "stop what listens there, or name another --listen"
+            ) from error
+        raise
+    return made
+
+
+PART = HttpServer

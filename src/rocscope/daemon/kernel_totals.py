@@ -1,0 +1,66 @@
+"""What windows saw of kernels, by GPU and family, added up since the daemon began.
+
+For counters, which only grow: retention deletes windows, so that a sum over the ledger could fall. Each
+window is added once, as it is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from sqlite3 import Connection
+from typing import Final
+
+from rocscope.daemon import store_windows
+
+BACK_S: Final = 86_400.0  # a window may be done long after it was asked for: it is looked for so far back
+MOST: Final = 1_000  # windows that are read at a time
+UNKNOWN_BASIS: Final = "modelled"
+
+Key = tuple[str, str]  # gpu, family
+
+
+class KernelTotals:
+    """Totals by (gpu, family), and of bytes and FLOPs by their basis as well."""
+
+    def __init__(self, since_s: float) -> None:
+        self.busy_s: dict[Key, float] = defaultdict(float)
+        self.dispatches: dict[Key, float] = defaultdict(float)
+        self.bytes: dict[tuple[str, str, str], float] = defaultdict(float)
+        self.flops: dict[tuple[str, str, str], float] = defaultdict(float)
+        self.bandwidth: dict[tuple[str, str, str], float] = {}  # share of the peak, of the last window
+        self.open_s = 0.0
+        self.windows: dict[tuple[str, str], int] = defaultdict(int)  # result, reason
+        self._since_s = since_s
+        self._done: dict[str, float] = {}  # windows that are in the totals, when they were asked for
+
+    def update(self, connection: Connection, now_s: float) -> None:
+        """Add what has ended since the last time."""
+        since = max(self._since_s, now_s - BACK_S)
+        self._done = {name: at for name, at in self._done.items() if at >= since}
+        for row in reversed(store_windows.listing(connection, MOST, since_s=since)):
+            if row.id in self._done or row.state not in ("done", "failed", "aborted", "skipped"):
+                continue
+            self._done[row.id] = row.requested_at
+            reason = (row.refusal or "").partition(":")[0] if row.state == "skipped" else row.trigger
+            self.windows[("ok" if row.state == "done" else row.state, reason or "none")] += 1
+            if row.started_at is not None:
+                self.open_s += row.window_s or 0.0
+            if row.state == "done":
+                self._add(store_windows.families(connection, row.id))
+
+    def _add(self, families: list[store_windows.FamilyRow]) -> None:
+        for each in families:
+            key = (each.gpu, each.family)
+            self.busy_s[key] += _number(each.busy_s)
+            self.dispatches[key] += _number(each.dispatches)
+            if each.bytes is not None:
+                self.bytes[(*key, each.bytes_basis or UNKNOWN_BASIS)] += _number(each.bytes)
+            if each.flops is not None:
+                self.flops[(*key, each.flops_basis or UNKNOWN_BASIS)] += _number(each.flops)
+            if each.bandwidth_frac is not None and math.isfinite(each.bandwidth_frac):
+                self.bandwidth[(*key, each.bytes_basis or UNKNOWN_BASIS)] = each.bandwidth_frac
+
+
+def _number(value: float | None) -> float:
+    return float(value) if value is not None and math.isfinite(value) and value > 0 else 0.0
