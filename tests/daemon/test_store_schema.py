@@ -26,6 +26,18 @@ def closed(state, hands, **more):
     assert store.close()
 
 
+def test_versions_that_were_released_are_not_edited(golden):
+    """A change of the tables is a new migration; this file shows what each version is."""
+    for number in range(1, len(store_schema.MIGRATIONS) + 1):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            store_schema.migrate(connection, store_schema.MIGRATIONS[:number])
+            made = connection.execute(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name"
+            ).fetchall()
+        text = ";\n".join(" ".join(sql.split()) for (sql,) in made) + ";\n"
+        golden(f"store_version_{number}.sql", text)
+
+
 def test_an_older_store_is_migrated_and_that_is_said(state, hands):
     store = Store.open(state, hands.clock())
     store.event("window", "kept").result(10)

@@ -1,0 +1,15 @@
+CREATE TABLE events (id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE findings ( id TEXT PRIMARY KEY, window_id TEXT, at REAL NOT NULL, kind TEXT NOT NULL, family TEXT, gpu TEXT, size_frac REAL, low_frac REAL, high_frac REAL, confidence TEXT, evidence TEXT, state TEXT NOT NULL DEFAULT 'open');
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE samples ( res_s INTEGER NOT NULL, series INTEGER NOT NULL, ts INTEGER NOT NULL, n INTEGER NOT NULL, mean REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, PRIMARY KEY (res_s, series, ts) ) WITHOUT ROWID;
+CREATE TABLE samples_new ( res_s INTEGER NOT NULL, series INTEGER NOT NULL, ts INTEGER NOT NULL, n INTEGER NOT NULL, mean REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, PRIMARY KEY (ts, res_s, series) ) WITHOUT ROWID;
+CREATE TABLE series ( id INTEGER PRIMARY KEY, source TEXT NOT NULL, subject TEXT NOT NULL, metric TEXT NOT NULL, UNIQUE (subject, metric, source));
+CREATE TABLE spool ( id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', window_id TEXT, seen_at REAL NOT NULL, done_at REAL);
+CREATE TABLE window_families ( window_id TEXT NOT NULL REFERENCES windows (id) ON DELETE CASCADE, gpu TEXT NOT NULL, family TEXT NOT NULL, dispatches INTEGER, busy_s REAL, bytes REAL, bytes_basis TEXT, flops REAL, flops_basis TEXT, steps INTEGER, tokens INTEGER, bandwidth_frac REAL, step_s REAL, PRIMARY KEY (window_id, gpu, family)) WITHOUT ROWID;
+CREATE TABLE windows ( id TEXT PRIMARY KEY, trigger TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', engine TEXT, way TEXT, profile TEXT, state TEXT NOT NULL CHECK (state IN ('planned', 'open', 'gathering', 'analysing', 'done', 'skipped', 'failed', 'aborted')), requested_at REAL NOT NULL, started_at REAL, ended_at REAL, window_s REAL, bytes INTEGER, refusal TEXT, abort TEXT, overhead TEXT, key TEXT, key_hash TEXT, capture_id TEXT, boot_id TEXT, folder TEXT, files TEXT NOT NULL DEFAULT 'none' CHECK (files IN ('none', 'kept', 'deleted')), summary TEXT);
+CREATE INDEX findings_at ON findings (at);
+CREATE INDEX findings_window ON findings (window_id);
+CREATE INDEX spool_state ON spool (state, seen_at);
+CREATE INDEX windows_comparable ON windows (key_hash, requested_at) WHERE key_hash IS NOT NULL;
+CREATE INDEX windows_requested ON windows (requested_at);
+CREATE INDEX windows_unfinished ON windows (state) WHERE state NOT IN ('done', 'skipped', 'failed', 'aborted');
