@@ -305,6 +305,14 @@ def test_real_span_and_kernel_names_survive(captures: Path, path: str) -> None:
     assert replaced <= 0.1 * len(names)
 
 
+def test_what_a_load_measured_survives(captures: Path) -> None:
+    path = captures / "vllm" / "bench_serve_result.json"
+    shared, _ = redact(pipeline.load(path))
+    found = pipeline.compare(path, shared)
+    assert [each.change_frac for each in found.tiers] == [0.0] * 7
+    assert all("bootstrap" in each.basis for each in found.tiers[1:])
+
+
 def test_manifest_json_is_a_valid_manifest(tmp_path: Path) -> None:
     redacted, _ = redact(sample.sample_capture())
     redacted.save(tmp_path / "capture")

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocscope import load_samples, pipeline, tables
+from rocscope import load_samples, pipeline, selection, tables
 from rocscope.capture import Capture, Manifest
 from rocscope.cli import run
 from rocscope.comparison import Comparison, serving_tiers, student
+from rocscope.config import AnalyzeOptions
 from rocscope.thresholds import thresholds
+from synthetic_capture import capture, row
 
 TOKENS = "output_tokens_per_s"
 
@@ -102,10 +104,6 @@ def test_quantised_is_faster_alone_and_slower_in_company(captures: Path) -> None
     assert by["concurrency 16", "latency_s"].verdict == "worse"
     assert found.tiers[0].tier == "step" and found.comparable
     assert sum("taken along" in note for note in found.notes) == 2
-    alone = pipeline.compare(
-        folder / "fp16_graph.kineto.json.gz", folder / "gptq8_graph.kineto.json.gz", companions=False
-    )
-    assert all(each.tier.startswith("step") for each in alone.tiers)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +181,16 @@ def test_single_requests_widen_an_interval_and_give_percentiles() -> None:
     assert worse["ttft_p99_s"].verdict == "worse"
 
 
+def test_single_requests_stay_with_a_part_of_the_recording() -> None:
+    requests = [{"ttft_s": [0.1, 0.2, 0.3]}]
+    made = replace(
+        loaded(level(4, 100.0), requests=requests), dispatches=capture([row("a", 0, 10)]).dispatches
+    )
+    made.manifest.passes = capture([row("a", 0, 10)]).manifest.passes
+    found = selection.select(made, AnalyzeOptions(between_s=(0.0, 1.0)))
+    assert load_samples.of(found.samples, "beside", 0)["ttft_s"].tolist() == [0.1, 0.2, 0.3]
+
+
 def test_figures_without_known_noise_have_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     known = thresholds()
     fewer = {name: each for name, each in known.compare.serving_noise.items() if "p99" not in name}
@@ -248,14 +256,10 @@ def test_equal_servers_are_not_told_apart(examples: Path) -> None:
     """Three servers of one model each: two differ by 7 % in tokens a second, and nothing was changed."""
     for model in ("fp16", "gptq8"):
         made = [pipeline.load(examples / "h200_compare" / f"{model}_c1_{each}.tar.gz") for each in (1, 2, 3)]
-        for first, second in combinations([replace_tables(each) for each in made], 2):
-            found = pipeline.compare(first, second)
-            assert [each.verdict for each in found.tiers] == ["no difference shown"] * 7
-
-
-def replace_tables(made: Capture) -> Capture:
-    """The load of a capture alone."""
-    return Capture(manifest=Manifest(load=made.manifest.load))
+        alone = [Capture(manifest=Manifest(load=each.manifest.load)) for each in made]
+        for first, second in combinations(map(pipeline.side, alone), 2):
+            found = serving_tiers.serving_tiers(first, second)
+            assert [each.verdict for each in found] == ["no difference shown"] * 7
 
 
 def test_recorded_repeats_of_both_models_tell_every_level_apart(examples: Path, tmp_path: Path) -> None:
@@ -277,27 +281,26 @@ def test_recorded_repeats_of_both_models_tell_every_level_apart(examples: Path, 
 @pytest.mark.parametrize("model", ["fp16", "gptq8"])
 def test_recorded_runs_of_one_server_are_told_apart_at_no_level(examples: Path, model: str) -> None:
     files = sorted((examples / "h200_compare" / "load").glob(f"{model}_*.json"))
-    for first, second in combinations(files, 2):
-        found = pipeline.compare(first, second)
-        shown = [(each.tier, each.metric) for each in found.tiers if each.verdict != "no difference shown"]
-        assert not shown, (first.name, second.name)
+    sides = [pipeline.side(pipeline.load(each)) for each in files]
+    for first, second in combinations(sides, 2):
+        found = serving_tiers.serving_tiers(first, second)
+        assert len(found) == 35 and {each.verdict for each in found} == {"no difference shown"}
 
 
 def test_equal_loads_are_seldom_told_apart() -> None:
     """Loads that differ by the noise alone: at most one comparison in twenty claims anything."""
     chance, noise = np.random.default_rng(11), thresholds().compare.serving_noise[TOKENS]
-    claims = 0
+    claims, clients, side = 0, (1, 2, 4, 8, 16), pipeline.side(loaded(level(1, 1.0)))
     for _ in range(300):
         sides = []
         for _ in range(2):
             times = 0.008 * (1 + noise.frac * chance.normal(size=5)) + noise.absolute_s * chance.normal(
                 size=5
             )
-            clients = (1, 2, 4, 8, 16)
-            sides.append(
-                loaded(*(level(each, each / time) for each, time in zip(clients, times, strict=True)))
-            )
-        claims += any(each.verdict != "no difference shown" for each in pipeline.compare(*sides).tiers)
+            levels = (level(each, each / time) for each, time in zip(clients, times, strict=True))
+            sides.append(side.model_copy(update={"capture": loaded(*levels)}))
+        found = serving_tiers.serving_tiers(*sides)
+        claims += any(each.verdict != "no difference shown" for each in found)
     assert claims <= 0.05 * 300
 
 

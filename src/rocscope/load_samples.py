@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+
+from rocscope import tables
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SOURCE: Final = "load"
 
@@ -36,6 +40,16 @@ def columns(
                 "value": pa.array(values, pa.float64()),
             },
         )
+
+
+def table(run: str, levels: Sequence[Mapping[str, Sequence[float]]]) -> pa.Table:
+    """Return the rows of all levels of ``run``."""
+    made = [
+        tables.conform("samples", each, rows)
+        for index, found in enumerate(levels)
+        for rows, each in columns(run, index, found)
+    ]
+    return pa.concat_tables([tables.empty("samples"), *made]).unify_dictionaries()
 
 
 def of(samples: pa.Table, run: str, level: int) -> dict[str, NDArray[np.float64]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rocscope import columns
 from rocscope.capture import Capture
 from rocscope.config import AnalyzeOptions
 from rocscope.errors import InputError
@@ -16,6 +17,7 @@ _STEPS: Final = tuple(  # vLLM's own before the PyTorch profiler's, what the GPU
     (prefix, kind) for prefix in ("execute_", "ProfilerStep#") for kind in ("gpu_annotation", "annotation")
 )
 _FEWEST_STEPS: Final = 3
+_UNTIMED: Final = ("saved:", "load:")  # subjects of samples whose times count something else
 _Mask: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
@@ -210,7 +212,8 @@ def _window(capture: Capture, start: int, end: int) -> Capture:
 
 def _during(capture: Capture, start: int, end: int) -> _Mask:
     times = capture.samples["time_ns"]
-    return pc.and_(pc.greater_equal(times, start), pc.less(times, end))
+    untimed = columns.holds(capture.samples["subject"], lambda text: text.startswith(_UNTIMED))
+    return pc.or_(untimed, pc.and_(pc.greater_equal(times, start), pc.less(times, end)))
 
 
 def _inside(dispatches: pa.Table, steps: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
+from rocscope import load_samples
 from rocscope.collectors import live
 from rocscope.collectors.live_outcome import Recorded
 from rocscope.config import ProfileOptions
@@ -246,13 +247,19 @@ def test_what_profiling_costs_is_measured_with_the_same_load(
     assert (measured["unprofiled"] is not None) == overhead
     told = result.overhead(measured)
     assert (told["overhead_frac"] is not None) == overhead
+    for run, known in (("profiled", True), ("unprofiled", overhead)):
+        requests = load_samples.of(recorded.capture.samples, run, 0)
+        assert set(requests) == ({"ttft_s", "tpot_s", "e2e_s"} if known else set())
+        assert all(len(values) == 4 for values in requests.values())
     window = recorded.capture.manifest.window_ns
     assert window is not None  # of the load under the profiler alone
 
 
 def test_without_a_profiler_the_load_is_unprofiled(vllm: Path, tmp_path: Path, port: int) -> None:
     load = "builtin:concurrency=1,requests=2,prompt=4,output=3,warmup=0"
-    measured = record(tmp_path, port, load=load)[0].capture.manifest.load
+    made = record(tmp_path, port, load=load)[0].capture
+    measured = made.manifest.load
     assert measured is not None
     assert measured["profiled"] is None
+    assert len(load_samples.of(made.samples, "unprofiled", 0)["e2e_s"]) == 2
     assert measured["unprofiled"]["levels"][0]["requests"] == 2

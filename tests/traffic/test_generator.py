@@ -67,6 +67,11 @@ def test_levels_are_measured_one_after_another(serve: Serve) -> None:
         assert 0.005 <= level["tpot_s"]["p50"] < 0.05
         assert level["ttft_s"]["p50"] >= 0.005
         assert level["e2e_s"]["p50"] >= 10 * 0.005
+        single = level["per_request"]
+        assert {name: len(values) for name, values in single.items()} == dict.fromkeys(
+            ("ttft_s", "tpot_s", "e2e_s"), 8
+        )
+        assert sum(single["e2e_s"]) / 8 == pytest.approx(level["e2e_s"]["mean"], abs=1e-6)
     assert four["output_tokens_per_s"] > 2 * one["output_tokens_per_s"]
     requests = asked(url)
     assert len(requests) == 1 + 2 * (8 + 2)  # the probe, and two levels with two to warm up

@@ -31,6 +31,7 @@ def gather(outcome: Outcome, options: ProfileOptions, progress: Progress, say: P
     capture = _read(outcome, progress, lost)
     manifest = capture.manifest
     manifest.load = live_load.results(outcome, options) or manifest.load
+    capture.samples = pa.concat_tables([capture.samples, live_load.requests(outcome, options)])
     for code, message in outcome.notices:
         capture.notice(code, message)
         say(message)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pyarrow as pa
 
 from rocscope.errors import InputError
 from rocscope.launch import vllm
@@ -122,6 +126,23 @@ def results(outcome: Outcome, options: ProfileOptions) -> dict[str, Any] | None:
     if outcome.run.backend.name == "none":  # then nothing was profiled, whatever the folder is called
         measured[UNPROFILED], measured[PROFILED] = measured[PROFILED], None
     return measured
+
+
+def requests(outcome: Outcome, options: ProfileOptions) -> pa.Table:
+    """Return what single requests of the load took, as rows of ``samples``; none where nothing tells."""
+    from rocscope import load_samples, tables
+    from rocscope.traffic import per_request, result
+
+    found = [tables.empty("samples")]
+    for name in (PROFILED, UNPROFILED):
+        path = _folder(options, name) / RESULT
+        if options.load is None or options.load.kind == "command" or not path.exists():
+            continue
+        run = UNPROFILED if outcome.run.backend.name == "none" else name
+        with contextlib.suppress(InputError, OSError, ValueError):  # what is wrong with it `results` said
+            _, levels = result.raw_levels(json.loads(path.read_text(encoding="utf-8")), str(path))
+            found.append(load_samples.table(run, [per_request.of_level(each) for each in levels]))
+    return pa.concat_tables(found).unify_dictionaries()
 
 
 def _folder(options: ProfileOptions, name: str) -> Path:

@@ -175,6 +175,11 @@ def summary(timings: list[Timing], concurrency: int, rate: float | None, duratio
     outputs = [each.output_tokens for each in good]
     made = sum(each for each in outputs if each is not None) if outputs and None not in outputs else None
     taken = sum(each for each in prompts if each is not None) if prompts and None not in prompts else None
+    single = {
+        "ttft_s": [each.first_s for each in good if each.first_s is not None],
+        "tpot_s": [each.tpot_s for each in good if each.tpot_s is not None],
+        "e2e_s": [each.ended_s for each in good if each.ended_s is not None],
+    }
     failures = Counter(each.error for each in timings if each.error)
     return {
         "concurrency": concurrency,
@@ -187,10 +192,9 @@ def summary(timings: list[Timing], concurrency: int, rate: float | None, duratio
         "output_tokens": made,
         "output_tokens_per_s": made / duration_s if made is not None and duration_s > 0 else None,
         "requests_per_s": len(good) / duration_s if good and duration_s > 0 else None,
-        "ttft_s": _spread([each.first_s for each in good if each.first_s is not None]),
-        "tpot_s": _spread([each.tpot_s for each in good if each.tpot_s is not None]),
         "itl_s": _spread([gap for each in good for gap in each.gaps_s]),
-        "e2e_s": _spread([each.ended_s for each in good if each.ended_s is not None]),
+        **{name: _spread(values) for name, values in single.items()},
+        "per_request": {name: [round(value, 7) for value in values] for name, values in single.items()},
     }
 
 
