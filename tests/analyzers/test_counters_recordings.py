@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from rocscope.analyzers import runner
 from rocscope.analyzers.counters import ANALYZER as COUNTERS
 from rocscope.analyzers.occupancy import ANALYZER as OCCUPANCY
 from rocscope.config import AnalyzeOptions
-from rocscope.reports import charts
+from rocscope.reports.charts import roofline
 from rocscope.study import Study
 
 WORKLOADS = (
@@ -165,6 +164,7 @@ def test_vcopy_has_its_place_on_a_roofline_of_gfx908(captures: Path) -> None:
     assert kernel.occupancy.achieved_frac == pytest.approx(0.680, abs=1e-3)
     assert kernel.occupancy.theoretical_frac == 1 and kernel.occupancy.limited_by is None
     assert {each.measure for each in kernel.measures} >= {"read_bytes", "l2_hit_frac", "ipc", "waves"}
-    figure = json.loads(charts.roofline_json(analysis) or "{}")
-    (line,) = [trace for trace in figure["data"] if trace["line"]["dash"] == "dot"]
+    drawn = roofline.figure(analysis)
+    assert drawn is not None
+    (line,) = [trace for trace in drawn.data if trace.get("line", {}).get("dash") == "dot"]
     assert line["y"][0] / line["x"][0] == pytest.approx(0.5814 * 1.2288e12, rel=1e-3)

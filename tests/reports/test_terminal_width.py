@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,10 @@ def test_made_up_analyses_fit(analysis: Analysis, width: int) -> None:
     assert max(map(len, lines)) <= width
     if analysis.kernels and "<" not in analysis.families[0].family:
         check(analysis, width)
+
+
+def test_golden_of_a_narrow_terminal(golden: Callable[[str, str], None]) -> None:
+    golden("reports/sample_synthetic.report.60.txt", "\n".join(shown(sample_analysis(), 60)) + "\n")
 
 
 def test_a_column_that_does_not_fit_is_named() -> None:
