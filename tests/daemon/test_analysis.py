@@ -14,7 +14,7 @@ from making import RealClock, make_context, running, told, until
 from standin_engine import StandinEngine
 
 from rocscope.daemon import analysis as module
-from rocscope.daemon import comparable, result, rivals, store_windows
+from rocscope.daemon import comparable, result, rivals, spooled, store_windows
 from rocscope.daemon.analysis import Analysis
 from rocscope.daemon.engine_source import EngineState
 from rocscope.daemon.engines import Engine
@@ -72,9 +72,9 @@ def row(context, window_id):
         return store_windows.get(connection, window_id)
 
 
-async def dropped(context, window_id, recording, *, trigger="spool"):
+async def dropped(context, window_id, recording, *, trigger="operator"):
     """Put a recording where the spool puts it, and its window into the ledger."""
-    work = context.folder.work / window_id / module.SPOOLED
+    work = context.folder.work / window_id / spooled.FOLDER
     work.mkdir(parents=True)
     (work / recording.name).write_bytes(recording.read_bytes())
     now = context.clock.wall_s()

@@ -13,12 +13,11 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from rocscope.daemon import child_process, comparable, observed, result, store_windows
+from rocscope.daemon import child_process, comparable, observed, result, spooled, store_windows
 from rocscope.daemon.confinement import Limits
 from rocscope.daemon.part import Health, Part
 from rocscope.errors import InputError, StoreError
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 COMMAND: Final = child_process.module("rocscope.daemon.analysis_child")
 CAPTURE: Final = "capture"  # of a window, in its folder of the work folder
-SPOOLED: Final = "spooled"  # likewise: the folder in which lies what was dropped
 KEPT: Final = "kept"
 RESULT: Final = "result"
 LOOK_S: Final = 30.0  # between looks for windows that nobody handed on
@@ -39,8 +37,7 @@ MOST_OPEN_S: Final = 600.0  # that an analysis waits for open windows
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of one analysis."""
 
     window_id: str
@@ -85,7 +82,7 @@ class Analysis(Part):
             self._keep.add(window_id)
         self._add(self._windows, window_id)
 
-    def spooled(self, window_id: str) -> None:
+    def dropped(self, window_id: str) -> None:
         """Take what was dropped, once it lies in the work folder and its window is in the ledger."""
         self._add(self._spooled, window_id)
 
@@ -152,7 +149,7 @@ class Analysis(Part):
                     profile = self.context.settings.windows.profiles.get(row.profile or "")
                     if profile is not None and profile.keep_capture:
                         self._keep.add(row.id)
-                    self._add(self._spooled if row.trigger == "spool" else self._windows, row.id)
+                    self._add(self._spooled if row.trigger == spooled.TRIGGER else self._windows, row.id)
 
     async def _one(self, window_id: str) -> None:
         row = await asyncio.to_thread(self._read, lambda c: store_windows.get(c, window_id))
@@ -198,11 +195,7 @@ class Analysis(Part):
         work = self._work(window_id)
         if (work / CAPTURE / "manifest.json").is_file():
             return work / CAPTURE
-        with contextlib.suppress(OSError):
-            inside = [entry.path for entry in os.scandir(work / SPOOLED)]
-            if len(inside) == 1:
-                return Path(inside[0])
-        return None
+        return spooled.content(work)
 
     async def _analysed(self, row: WindowRow) -> str | None:
         """Have a child make the result, and the capture's copy where it is wanted; return why it failed."""
@@ -214,12 +207,14 @@ class Analysis(Part):
         keep = work / KEPT if row.id in self._keep else None
         answer = await self._child(row, source, result_folder=work / RESULT, capture=keep)
         await asyncio.to_thread(_remove, work / "tmp")
-        return None if "failed" not in answer else str(answer["failed"])[:500]
+        if "failed" not in answer:
+            return None
+        return str(answer["failed"]).replace(f"{source.parent}/", "")[:500]
 
     async def _child(
         self, row: WindowRow, source: Path, *, result_folder: Path | None, capture: Path | None
     ) -> Mapping[str, Any]:
-        given, foreign = self.context.settings.spool, row.trigger == "spool"
+        given, foreign = self.context.settings.spool, row.trigger == spooled.TRIGGER
         orders = {
             "window_id": row.id,
             "node": self.context.facts.node,
@@ -257,17 +252,16 @@ class Analysis(Part):
 
     async def _fail(self, row: WindowRow, reason: str) -> None:
         await self._write(lambda c: store_windows.set_state(c, row.id, "failed", refusal=reason))
-        self.context.events.note("analysis", f"{row.id} failed: {reason}", logging.WARNING)
+        if row.trigger != spooled.TRIGGER:  # of which it is said that it goes into quarantine
+            self.context.events.note("analysis", f"{row.id} failed: {reason}", logging.WARNING)
         await self._over(Verdict(row.id, "failed", reason))
 
     async def _over(self, verdict: Verdict) -> None:
         """Leave nothing in the work folder; what was dropped goes where the spool wants it first."""
         self._keep.discard(verdict.window_id)
         self.verdicts.append(verdict)
-        spool = self.context.part("spool")
-        if spool is not None and (self._work(verdict.window_id) / SPOOLED).is_dir():
-            await spool.analysed(verdict)
-            return
+        if (self._work(verdict.window_id) / spooled.FOLDER).is_dir():
+            await spooled.over(self.context, *verdict)
         await asyncio.to_thread(_remove, self._work(verdict.window_id))
 
     def _clear(self) -> None:
@@ -280,7 +274,7 @@ class Analysis(Part):
                     for name in left
                     if (row := store_windows.get(connection, name)) is not None
                     and row.state in ("done", "failed", "aborted", "skipped")
-                    and not (self._work(name) / SPOOLED).is_dir()  # that the spool takes up
+                    and not (self._work(name) / spooled.FOLDER).is_dir()  # that the spool takes up
                 ]
             _remove(*(self._work(name) for name in over))
 

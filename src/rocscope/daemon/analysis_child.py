@@ -63,17 +63,17 @@ def main(arguments: list[str]) -> int:
 
 def work(orders: Orders) -> dict[str, Any]:
     """Load, analyse, write. Raises :class:`RocscopeError` for what cannot be used."""
+    source = Path(orders.source)
+    if orders.foreign:
+        from rocscope.daemon import unpacked
+
+        unpacked.check(source, orders.unpacked_bytes, orders.unpacked_ratio)
     import pyarrow as pa
 
     from rocscope import pipeline
 
     pa.set_cpu_count(THREADS)
     pa.set_io_thread_count(THREADS)
-    source = Path(orders.source)
-    if orders.foreign:
-        from rocscope.daemon import unpacked
-
-        unpacked.check(source, orders.unpacked_bytes, orders.unpacked_ratio)
     capture = pipeline.load(source)
     if orders.foreign:
         _usable(capture)

@@ -17,6 +17,7 @@ from rocscope.daemon.confinement import Limits
 ANSWER_BYTES: Final = 64 << 10
 TAIL_BYTES: Final = 4096  # of what it writes on standard error
 LOOK_S: Final = 0.5
+GONE_S: Final = 5.0  # after SIGKILL
 _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "XDG_CONFIG_HOME", "XDG_CACHE_HOME",
                 "XDG_DATA_HOME", "XDG_STATE_HOME", "ROCSCOPE_CEILINGS", "TZ", "TZDIR")  # fmt: skip
 _FEW_THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
@@ -66,16 +67,19 @@ class Child:
             )  # fmt: skip
         except OSError as error:
             return {"failed": f"no process could be started: {error}"}
+        talking = asyncio.create_task(self._talk())
         watching = asyncio.create_task(self._watch(await asyncio.to_thread(size, self._folder)))
         try:
-            async with asyncio.timeout(self._wall_s):
-                answer, said = await self._talk()
-        except TimeoutError:
-            return {"failed": f"it did not end within {self._wall_s:g} s"}
+            done, _ = await asyncio.wait({talking}, timeout=self._wall_s)
         finally:
             watching.cancel()
-            await asyncio.shield(self._end())
-        return self._judged(answer, said)
+            self._kill()
+            # it is listened to until it is gone: a full pipe would keep it from being seen as gone
+            await asyncio.shield(asyncio.wait({talking}, timeout=GONE_S))
+            talking.cancel()
+        if not done:
+            return {"failed": f"it did not end within {self._wall_s:g} s"}
+        return self._judged(*talking.result())
 
     async def _talk(self) -> tuple[bytes, bytes]:
         process = self._process
@@ -104,11 +108,6 @@ class Child:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-
-    async def _end(self) -> None:
-        self._kill()
-        if self._process is not None:
-            await self._process.wait()
 
     def _judged(self, answer: bytes, said: bytes) -> dict[str, Any]:
         assert self._process is not None  # noqa: S101  # it has ended

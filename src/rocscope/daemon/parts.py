@@ -14,6 +14,7 @@ MODULES: Final[tuple[str, ...]] = (
     "engine_source",
     "downsample",
     "analysis",
+    "spool",
     "windows",
     "control",
     "http_server",
