@@ -7,7 +7,7 @@ JOBS ?= 3
 DEMO := examples/h200_decoder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-vllm test-browser coverage lint format rules bench bench-smoke dist clean
+.PHONY: help setup dev demo test test-vllm test-browser coverage lint format pictures rules bench bench-smoke dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ lint: dev ## ruff, mypy --strict, import-linter
 format: dev ## let ruff format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+pictures: dev ## take the pictures of the README again (Chromium, fonts-dejavu-core)
+	$(BIN)/python tests/browser/take_pictures.py docs/images
 
 rules: dev ## write docs/rules.md from the rules' files
 	$(BIN)/python -m rocscope.rule_pages > docs/rules.md

@@ -160,6 +160,12 @@ class Page:
         shot = self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         return Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
 
+    def top(self, width: int, height: int) -> bytes:
+        """Return a PNG of the top of the page."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        shot = self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(shot["data"])
+
     def rule(self, text: str) -> None:
         """Add a rule to the last style sheet of the page, as the content policy lets no other in."""
         self.run(

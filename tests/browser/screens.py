@@ -90,9 +90,12 @@ def side_by_side(picture: Any, reference: Any) -> Any:
     return sheet.resize((sheet.width * 2, sheet.height * 2))
 
 
-def save(picture: Any, path: Path, colours: int = 256) -> None:
-    """Write a picture, not larger than it must be."""
+def save(picture: Any, path: Path) -> None:
+    """Write a picture, not larger than it must be; a rare colour stays what it is."""
+    from PIL import Image
+
     path.parent.mkdir(parents=True, exist_ok=True)
     if picture.mode != "P":
-        picture = picture.convert("RGB").quantize(colours)
+        method, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+        picture = picture.convert("RGB").quantize(256, method=method, dither=plain)
     picture.save(path, optimize=True)

@@ -68,8 +68,12 @@ def _sections(analysis: Analysis, charts: dict[str, str]) -> list[Section]:
 def _answer(analysis: Analysis) -> Section:
     first = next((t for t in sorted(analysis.targets, key=lambda t: t.rank) if t.expected_gain), None)
     timed = [family for family in analysis.families if family.time_frac is not None]
-    top = max(timed, key=lambda family: family.time_frac or 0.0, default=None)
-    facts = {"first_target": first, "top_family": top}
+    longest = sorted(timed, key=lambda family: -(family.time_frac or 0.0))
+    facts = {
+        "first_target": first,
+        "top_family": longest[0] if longest else None,
+        "next_families": longest[1:4],
+    }
     return Section("answer", "Answer", summary.headline(analysis), "answer.html", facts)
 
 

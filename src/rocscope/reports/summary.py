@@ -73,7 +73,8 @@ def headline(analysis: Analysis) -> str:
     if not timed:
         return "The kernels in this recording carry no times; only their counts are known."
     top = max(timed, key=lambda family: family.time_frac or 0.0)
-    spent = f"{top.family} takes {figures.percent(top.time_frac)} of GPU kernel time"
+    who = "kernels of no known family take" if top.family == "other" else f"{top.family} takes"
+    spent = f"{who} {figures.percent(top.time_frac)} of GPU kernel time"
     part = _largest_part(top, "limiter") if top.limiter == "unknown" else None
     if part is not None:
         return f"{spent}; {figures.percent(part['time_frac'])} of that is {LIMITER_WORDS[part['limiter']]}."

@@ -35,7 +35,7 @@ def places(spots: Sequence[Spot], width: float, limit: int, taken: Sequence[Box]
         others = [*taken, *boxes[:index], *boxes[index + 1 :]]
         for label, side, box in _choices(spot):
             inside = box[0] > 0 and box[1] > 0 and box[2] < width
-            if inside and not any(_overlap(box, other) for other in others):
+            if inside and not any(overlap(box, other) for other in others):
                 chosen[index] = (label, side)
                 taken.append(box)
                 break
@@ -65,5 +65,6 @@ def _sides(spot: Spot, label: str) -> list[tuple[str, Box]]:
     ]
 
 
-def _overlap(one: Box, other: Box) -> bool:
+def overlap(one: Box, other: Box) -> bool:
+    """Return whether two boxes share any area."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

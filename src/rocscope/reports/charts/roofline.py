@@ -12,7 +12,7 @@ from typing import Any, Final
 from rocscope.findings import Analysis, GpuSummary, KernelFinding
 from rocscope.reports import figures, summary
 from rocscope.reports.charts.figure import Figure, inert, lines
-from rocscope.reports.charts.label_places import Box, Places, Spot, beside, places
+from rocscope.reports.charts.label_places import Box, Places, Spot, beside, overlap, places
 from rocscope.reports.palette import colour
 from rocscope.reports.text import shorten
 from rocscope.untrusted import visible
@@ -26,6 +26,8 @@ _NARROW_PX: Final = (290, 330)  # and on a phone
 _SLOPE_FRAC: Final = 0.05  # of kernel time, for a line of its own
 _ABOVE: Final = 2.5  # times the highest roof, for its label
 _WIDEST: Final = 1e-2  # FLOP/B at the left edge where no kernel has a place
+_NOTE_PARTS: Final = tuple(0.55 + side * step / 50 for step in range(26) for side in (1, -1))  # of a slope
+_ROOF_STEP_PX: Final = 8
 _ALONG: Final = 24  # parts of a line
 _SAME_ROOF: Final = 0.02  # a ridge this near to that of a pipe is that pipe's
 
@@ -39,6 +41,10 @@ class _Plot:
     frame: Frame
     width_px: int
     height_px: int
+
+    def px(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point of the axes lies."""
+        return self.x_px(math.log10(x)), self.y_px(math.log10(y))
 
     def x_px(self, logarithm: float) -> float:
         left, right, _, _ = self.frame
@@ -59,12 +65,15 @@ def figure(analysis: Analysis) -> Figure | None:
     bottom, top = _height(points, gpus)
     frame = (math.log10(low), math.log10(high), math.log10(bottom), math.log10(top))
     drawn = Figure(_layout(frame))
+    plot = _Plot(frame, *_WIDE_PX)
+    spots = [_box(kernel, plot, _longest(points)) for kernel in points]
     for gpu in _models(gpus):
-        _add_roofs(drawn, gpu, points, low, high)
+        _add_roofs(drawn, gpu, points, plot, spots)
     for kernel in slopes:
         _add_slope(drawn, kernel, low, top / _ABOVE)
     if points:
         _add_points(drawn, points, frame)
+    _thin_out(drawn, _Plot(frame, *_NARROW_PX))
     return drawn
 
 
@@ -147,26 +156,68 @@ def _height(points: list[KernelFinding], gpus: list[GpuSummary]) -> tuple[float,
     return min(reached) / 3 if reached else slope / 10, max([*reached, *peaks]) * _ABOVE
 
 
-def _add_roofs(drawn: Figure, gpu: GpuSummary, points: list[KernelFinding], low: float, high: float) -> None:
+def _add_roofs(
+    drawn: Figure, gpu: GpuSummary, points: list[KernelFinding], plot: _Plot, spots: list[Box]
+) -> None:
+    low, high = (10.0**end for end in plot.frame[:2])
     bandwidths = [(gpu.peak_bandwidth_bytes_per_s, "datasheet", "solid")]
     if gpu.achievable_bandwidth_bytes_per_s:
         bandwidths.append((gpu.achievable_bandwidth_bytes_per_s, "achievable", "dash"))
     pipes = _pipes(gpu, points)
     top = max(pipes.values())
     name = gpu.model or "GPU"
+    covered = [*spots, *(_level(peak, gpu, plot) for peak in pipes.values())]
     for bandwidth, kind, dash in bandwidths:
         if not bandwidth:
             continue
         label = f"{name} memory, {kind}: {figures.rate_bytes(bandwidth)}"
         _roof(drawn, [[low, top / bandwidth], [low * bandwidth, top]], inert(label), dash)
-        at = low * (top / bandwidth / low) ** 0.55  # on the slope, away from its ends
-        above = kind == "datasheet"
-        _note(drawn, at, at * bandwidth, f"{kind} {figures.rate_bytes(bandwidth)}", above=above)
+        text, above = f"{kind} {figures.rate_bytes(bandwidth)}", kind == "datasheet"
+        along = [low * (top / bandwidth / low) ** part for part in _NOTE_PARTS]
+        boxes = [beside(*plot.px(x, x * bandwidth), text, above=above) for x in along]
+        free = (x for x, box in zip(along, boxes, strict=True) if _free(box, covered))
+        at = next(free, along[0])
+        _note(drawn, at, at * bandwidth, text, above=above)
     for pipe, peak in pipes.items():
         start = peak / (gpu.peak_bandwidth_bytes_per_s or 1.0)
         label = f"{name} {pipe.replace('_', ' ')}, datasheet: {figures.rate_flops(peak)}"
         _roof(drawn, [[start, high], [peak, peak]], inert(label), "solid")
         _note(drawn, high, peak, f"{pipe.replace('_', ' ')} {figures.rate_flops(peak)}", above=True)
+
+
+def _level(peak: float, gpu: GpuSummary, plot: _Plot) -> Box:
+    """Return what a compute roof covers."""
+    left, y = plot.px(peak / (gpu.peak_bandwidth_bytes_per_s or 1.0), peak)
+    return (left, y - 1, plot.width_px, y + 1)
+
+
+def _free(box: Box, covered: list[Box]) -> bool:
+    return box[0] > 0 and not any(overlap(box, other) for other in covered)
+
+
+def _thin_out(drawn: Figure, plot: _Plot) -> None:
+    """Mark the notes that have no room on a phone, the highest first to stay."""
+    kept: list[Box] = []
+    for note in sorted(drawn.layout["annotations"], key=lambda note: -note["y"]):
+        box = beside(
+            plot.x_px(note["x"]), plot.y_px(note["y"]), note["text"], above=note["yanchor"] == "bottom"
+        )
+        inside = box[0] > 0 and box[2] < plot.width_px + 4
+        if inside and not any(overlap(box, other) for other in kept):
+            kept.append(box)
+        else:
+            note["name"] = "wide"
+
+
+def _longest(points: list[KernelFinding]) -> float:
+    return max(((kernel.time_s or 0.0) for kernel in points), default=0.0) or 1.0
+
+
+def _box(kernel: KernelFinding, plot: _Plot, longest: float) -> Box:
+    """Return what a kernel's point covers."""
+    x, y = plot.px(kernel.intensity_flop_per_byte or 1.0, achieved_flops(kernel) or 1.0)
+    radius = _point_px(kernel, longest) / 2
+    return (x - radius, y - radius, x + radius, y + radius)
 
 
 def _add_slope(drawn: Figure, kernel: KernelFinding, low: float, top: float) -> None:
@@ -211,7 +262,7 @@ def _roof(drawn: Figure, ends: list[list[float]], hover: str, dash: str) -> None
 
 
 def _add_points(drawn: Figure, points: list[KernelFinding], frame: Frame) -> None:
-    longest = max((k.time_s or 0.0) for k in points) or 1.0
+    longest = _longest(points)
     wide = _named(points, _Plot(frame, *_WIDE_PX), MAX_NAMED, (_label, _family_label), drawn)
     narrow = _named(points, _Plot(frame, *_NARROW_PX), 4, (_family_label,), drawn)
     nameless = ("", "middle right")
@@ -250,20 +301,20 @@ def _named(
     drawn: Figure,
 ) -> Places:
     """Choose which points carry their name: the longest of each family first, then the longest of all."""
-    longest = max((k.time_s or 0.0) for k in points) or 1.0
+    longest = _longest(points)
     spots = [
         Spot(
-            plot.x_px(math.log10(k.intensity_flop_per_byte or 1.0)),
-            plot.y_px(math.log10(achieved_flops(k) or 1.0)),
+            *plot.px(k.intensity_flop_per_byte or 1.0, achieved_flops(k) or 1.0),
             _point_px(k, longest) / 2,
             tuple(label(k) for label in labels),
         )
         for k in points
     ]
-    notes: list[Box] = [
+    taken: list[Box] = [
         beside(plot.x_px(note["x"]), plot.y_px(note["y"]), note["text"], above=note["yanchor"] == "bottom")
         for note in drawn.layout["annotations"]
     ]
+    taken += [box for trace in drawn.data if trace.get("meta") == "roof" for box in _along(trace, plot)]
     seen: set[str] = set()
     first: list[int] = []
     further: list[int] = []
@@ -271,8 +322,17 @@ def _named(
         (further if kernel.family in seen else first).append(index)
         seen.add(kernel.family)
     ranked = [*first, *further]
-    chosen = places([spots[index] for index in ranked], plot.width_px, limit, notes)
+    chosen = places([spots[index] for index in ranked], plot.width_px, limit, taken)
     return {ranked[at]: place for at, place in chosen.items()}
+
+
+def _along(trace: dict[str, Any], plot: _Plot) -> list[Box]:
+    """Return small boxes along a roof, so that no name is written across it."""
+    ends = [(plot.x_px(math.log10(trace["x"][i])), plot.y_px(math.log10(trace["y"][i]))) for i in (0, -1)]
+    (left, top), (right, bottom) = ends
+    count = max(1, round(math.dist(*ends) / _ROOF_STEP_PX))
+    spots = [(left + (right - left) * i / count, top + (bottom - top) * i / count) for i in range(count + 1)]
+    return [(x - 2, y - 2, x + 2, y + 2) for x, y in spots]
 
 
 def _label(kernel: KernelFinding) -> str:

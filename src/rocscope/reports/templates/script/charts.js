@@ -26,12 +26,15 @@
 
   function draw(chart) {
     const { data, layout } = structuredClone(chart.figure);  // Plotly compares with what it was given before
-    const colour = colours(), small = narrow.matches, timeline = chart.place.classList.contains("timeline");
+    const paper = document.documentElement.classList.contains("printing");
+    const colour = colours(), small = narrow.matches && !paper;
+    const timeline = chart.place.classList.contains("timeline");
     layout.paper_bgcolor = colour.card;
     layout.plot_bgcolor = colour.card;
     layout.font = { family: colour.font, color: colour.quiet, size: small ? 11 : 12 };
     layout.hoverlabel = {
-      align: "left", bgcolor: colour.card, bordercolor: colour.quiet, font: { color: colour.ink, size: 12 }, namelength: -1,
+      align: "left", bgcolor: colour.card, bordercolor: colour.quiet, namelength: -1,
+      font: { color: colour.ink, size: 12 },
     };
     for (const name of Object.keys(layout)) {
       if (!/^[xy]axis/.test(name)) { continue; }
@@ -42,10 +45,10 @@
       if (note.name === "row") { note.font.color = colour.ink; }
       if (note.name === "gap" || note.name === "throttled") { note.font.color = colour.warn; }
     }
-    if (small) { layout.annotations = layout.annotations.filter((note) => note.name !== "on" && note.name !== "gap"); }
+    if (small) { layout.annotations = layout.annotations.filter((note) => !["on", "gap", "wide"].includes(note.name)); }
     layout.margin = timeline
       ? (small ? { l: 62, r: 42, t: 24, b: 56 } : { l: 84, r: 56, t: 24, b: 56 })
-      : (small ? { l: 48, r: 8, t: 12, b: 48 } : { l: 72, r: 20, t: 20, b: 64 });
+      : (small ? { l: 48, r: 8, t: 12, b: 56 } : { l: 72, r: 20, t: 20, b: 64 });
     for (const one of data) { trace(one, colour, small); }
     if (chart.range) { layout.xaxis.range = chart.range; }
     Plotly.react(chart.place, data, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
