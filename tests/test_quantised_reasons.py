@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import truth_table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from rocscope.cli import run
 from rocscope.comparison import Comparison, Reason, carriers, extrapolation, quantised
 from rocscope.comparison.products import Product, Products, products, time_s
 from rocscope.comparison.result import Difference, Tier
+from rocscope.errors import UsageError
+from synthetic_capture import capture, row
 
 US = 1e-6
 
@@ -135,13 +138,51 @@ def test_four_bits_through_uncoalesced_loads(captures: Path) -> None:
 
 
 def test_the_command_line_says_why(captures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = captures / "h200_vllm"
-    assert (
-        run(["compare", *(str(folder / f"{each}_graph.kineto.json.gz") for each in ("fp16", "gptq8"))]) == 0
-    )
+    traces = [str(captures / "h200_vllm" / f"{each}_graph.kineto.json.gz") for each in ("fp16", "gptq8")]
+    assert run(["compare", "--no-ledger", *traces]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Why (concurrency 16, extrapolated): at 16 rows, which neither recording has" in text
-    assert "better: concurrency 1 output_tokens_per_s 169 -> 199" in text
+
+
+def alone(folder: Path, truth: Path) -> Path:
+    path = folder / "alone.csv"
+    truth_table.table(truth_table.read(truth)).to_csv(path, index=False)
+    return path
+
+
+def test_eight_rows_measured_alone_stand_in_for_what_was_not_recorded(captures: Path, tmp_path: Path) -> None:
+    folder = captures / "h200_vllm"
+    traces = folder / "fp16_graph.kineto.json.gz", folder / "gptq8_graph.kineto.json.gz"
+    found = pipeline.compare(*traces, tables=[alone(tmp_path, folder / "kernel_truth.csv")])
+    company = about(found, "concurrency 16")
+    assert "180 µs to 361 µs, about 300 µs in 8-bit (new)" in company.text and company.basis == "extrapolated"
+    assert "t(8) = 180 µs, measured alone (alone.csv)" in company.evidence[0]
+    four = about(found, "step, 4 sequences")
+    assert (
+        "Counters: gate_up_proj measured alone (alone.csv): its instructions keep the issue slots"
+        in four.text
+    )
+
+
+def test_counters_tell_what_holds_four_bits_back(
+    captures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = captures / "h200"
+    words = [str(folder / f"kineto_{each}_graph.json.gz") for each in ("fp16", "strided")]
+    words += ["--model", str(folder / "w4_config.json"), "--no-ledger", "--json"]
+    assert run(["compare", *words, "--table", str(alone(tmp_path, folder / "kernel_truth.csv"))]) == 0
+    told = about(Comparison.model_validate_json(capsys.readouterr().out), "step", "at 1 row")
+    assert "issue slots 67.5 % busy and 7.45 times its bytes pass the L2" in told.text
+    assert "o_proj measured alone (alone.csv): 27.5 µs a dispatch" in told.evidence[-1]
+
+
+def test_a_table_needs_a_gpu_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "alone.csv"
+    path.write_text("kernel,duration_ns\nk,5\n")
+    unknown = capture([row("a", 0, 10)])
+    unknown.manifest.gpus[0] = unknown.manifest.gpus[0].model_copy(update={"name": "", "arch": ""})
+    with pytest.raises(UsageError, match="on which GPU"):
+        pipeline.compare(unknown, unknown, tables=[path])
 
 
 def test_equal_bits_give_no_reason(examples: Path) -> None:

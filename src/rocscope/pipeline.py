@@ -17,6 +17,7 @@ from rocscope.study import Study
 
 if TYPE_CHECKING:
     from rocscope.comparison import Comparison, Side
+    from rocscope.comparison.measured_alone import Alone
     from rocscope.reports.report import Report
 
 __all__ = [
@@ -250,6 +251,7 @@ def compare(
     across: Sequence[str] = (),
     level: float = 0.95,
     tried: Sequence[str] = (),
+    tables: Sequence[_Place] = (),
     keep: bool = False,
     progress: Progress | None = None,
     **chosen: Any,
@@ -259,7 +261,8 @@ def compare(
     Each is a recording, or several of one thing: a folder of them, or a list. ``across`` names what was
     changed on purpose (``"mode"``, ``"gpu"``, ``"dtype"``, ``"tp"``, ``"model"``), ``level`` the chance with
     which all intervals hold at once. ``tried`` holds ids of base's targets that were worked on, or how they
-    start: their forecasts are scored also where no change is seen. With ``keep`` those that were scored are
+    start: their forecasts are scored also where no change is seen. ``tables`` of kernels measured alone, as
+    :func:`load_table` takes them, are evidence for reasons. With ``keep`` the forecasts that were scored are
     entered in this user's ledger. Raises as :func:`analyze`.
     """
     from rocscope import __version__, comparison, track_record
@@ -271,6 +274,8 @@ def compare(
     sides = [_side(each, wanted, progress) for each in (base, new, *more)]
     if isinstance(base, str | os.PathLike | Capture):
         sides[0].forecast = track_record.stored(base, sides[0].capture, wanted)
+    for each in sides:
+        each.alone = [_alone(path, each, wanted) for path in tables]
     (progress or (lambda _: None))("comparing")
     found = comparison.compare_all(sides, tried, across=given, level=level)
     if keep:
@@ -299,6 +304,20 @@ def _side(recorded: _Recorded, options: AnalyzeOptions, progress: Progress | Non
                 "keep recordings of one setting in a folder, and name the others with BASE, NEW or MORE",
             )
     return sides[0].model_copy(update={"repeats": sides}) if len(sides) > 1 else sides[0]
+
+
+def _alone(path: _Place, beside: Side, options: AnalyzeOptions) -> Alone:
+    """Analyse a table of kernels measured alone with what is known of one side of a comparison."""
+    from rocscope.comparison.measured_alone import Alone
+
+    gpu = options.gpu or next((gpu.model for gpu in beside.analysis.gpus), None)
+    if gpu is None:
+        raise UsageError(
+            f"{path}: on which GPU it was measured is not told", "name it, for example --gpu MI100"
+        )
+    capture = load_table(path)
+    capture.manifest.model = beside.model
+    return Alone(Path(path).name, studied(capture, options.model_copy(update={"gpu": gpu}))[0].kernels)
 
 
 def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Progress | None = None) -> Side:

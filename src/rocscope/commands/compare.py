@@ -74,6 +74,15 @@ def _across(_context: click.Context, _parameter: click.Parameter, incomplete: st
     help="A target of BASE, or how its id starts, that was worked on: its forecast is scored also where no "
     "change is seen. May be given several times.",
 )
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Kernels measured alone, with counters, as `analyze --table` takes them: evidence for reasons, and "
+    "named as the table's. May be given several times.",
+)
 @_shared.forecasts_option
 @click.option("--no-ledger", is_flag=True, help="Do not enter scored forecasts in the ledger.")
 @click.option(
@@ -105,6 +114,7 @@ def COMMAND(  # click gives each by its name
     level: str,
     limit: str | None,
     tried: tuple[str, ...],
+    tables: tuple[Path, ...],
     no_ledger: bool,
     out: Path | None,
     name: str | None,
@@ -148,6 +158,7 @@ def COMMAND(  # click gives each by its name
             across=across,
             level=chance,
             tried=tried,
+            tables=tables,
             keep=not no_ledger,
             progress=step,
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rocscope.comparison import mode
+from rocscope.comparison import mode, serving_levels
 from rocscope.comparison.side import Side
 from rocscope.errors import UsageError
 
@@ -79,8 +79,8 @@ def _words(value: Any) -> str:
 
 
 def _loaded(base: Side, new: Side) -> bool:
-    """Tell whether both sides have a load's result, which is compared without kernels as well."""
-    return bool(base.capture.manifest.load and new.capture.manifest.load)
+    """Tell whether both sides have results of loads that compare, which they do without kernels as well."""
+    return serving_levels.chosen(base, new) is not None
 
 
 def _models(base: Side, new: Side) -> list[str]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from rocscope.comparison import measured_alone
+from rocscope.comparison.measured_alone import Alone
 from rocscope.comparison.product_words import rows, time
 from rocscope.comparison.products import Products, time_s
 
@@ -33,8 +35,11 @@ class Expected:
     how: str
 
 
-def expected(found: Products, m: int) -> Expected | None:
-    """Return what one layer's products take at ``m`` rows, measured if recorded; ``None`` where not known."""
+def expected(found: Products, m: int, tables: list[Alone] | None = None) -> Expected | None:
+    """Return what one layer's products take at ``m`` rows, measured if recorded; ``None`` where not known.
+
+    ``tables`` of kernels measured alone may tell what eight rows take.
+    """
     row = found.at(m)
     if row is not None:
         took = time_s(row)
@@ -43,10 +48,10 @@ def expected(found: Products, m: int) -> Expected | None:
     if len(known) < 2:
         return None
     fused = all(each.passes is not None for each in found.at(known[-1]) or [])
-    return _fused(found, known, m) if fused else _dense(found, known, m)
+    return _fused(found, known, m, tables or []) if fused else _dense(found, known, m)
 
 
-def _fused(found: Products, known: list[int], m: int) -> Expected | None:
+def _fused(found: Products, known: list[int], m: int, tables: list[Alone]) -> Expected | None:
     small = [each for each in known if each <= ROWS_A_PASS]
     if len(small) < 2 or m < small[-1] or m > _MOST_ROWS:
         return None
@@ -61,6 +66,10 @@ def _fused(found: Products, known: list[int], m: int) -> Expected | None:
         line += (
             f", continued in a straight line from {time(before)} at {first} and {time(after)} at {rows(last)}"
         )
+    alone = measured_alone.time_s(tables, found.at(last) or [], ROWS_A_PASS) if last < ROWS_A_PASS else None
+    if alone is not None:
+        full, name = alone
+        slope, line = (full - after) / (ROWS_A_PASS - last), f"t(8) = {time(full)}, measured alone ({name})"
     if m <= ROWS_A_PASS:
         middle = after + slope * (m - last)
         return Expected(after, middle, max(full, middle), measured=False, how=line)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rocscope.comparison import extrapolation
+from rocscope.comparison import extrapolation, measured_alone
 from rocscope.comparison.extrapolation import Expected
 from rocscope.comparison.product_words import line, rows, signed, time
 from rocscope.comparison.products import Product, Products, products, time_s
@@ -75,13 +75,10 @@ def reasons(base: Side, new: Side, tiers: list[Tier]) -> list[Reason]:
     found = pair(base, new)
     if found is None:
         return []
-    told = [
-        reason
-        for m, about in sorted(_rows_of(found, tiers).items())
-        if (reason := _at(found, about, m, tiers))
-    ]
-    told += [reason for reason in (_growth(found), _prompts(found)) if reason]
-    return told
+    each = [(about, _at(found, about, m, tiers)) for m, about in sorted(_rows_of(found, tiers).items())]
+    loads = [reason for about, reason in each if _LOAD.match(about)]
+    steps = [reason for about, reason in each if not _LOAD.match(about)]
+    return [reason for reason in (*loads, _growth(found), _prompts(found), *steps) if reason]
 
 
 def missing(base: Side, new: Side) -> list[str]:
@@ -145,10 +142,11 @@ def _recorded(found: Pair, about: str, m: int, few: list[Product], full: list[Pr
             f". The kernel reads the weights once for each {extrapolation.ROWS_A_PASS} rows, "
             f"{digits(passes)} times here, as its launch tells"
         )
-    evidence = [
-        line(names[side], each) for both in zip(few, full, strict=True) for side, each in enumerate(both)
-    ]
-    return Reason(about=about, text=f"{text}.", evidence=evidence, basis=basis)
+    counted, told = measured_alone.causes(found.few_side.alone, few) if times[0] > times[1] else ("", [])
+    text += f". Counters: {counted}" if counted else ""
+    longest = sorted(zip(few, full, strict=True), key=lambda both: -both[0].time_s)
+    evidence = [line(names[side], each) for both in longest for side, each in enumerate(both)]
+    return Reason(about=about, text=f"{text}.", evidence=[*evidence, *told], basis=basis)
 
 
 def _basis(row: list[Product]) -> Basis:
@@ -183,7 +181,8 @@ def _bandwidth(found: Pair, rate: float) -> str:
 
 
 def _extrapolated(found: Pair, about: str, m: int, load_s: float | None) -> Reason | None:
-    few, full = extrapolation.expected(found.few, m), extrapolation.expected(found.full, m)
+    few = extrapolation.expected(found.few, m, found.few_side.alone)
+    full = extrapolation.expected(found.full, m)
     if few is None or full is None:
         return None
     names = found.names
@@ -243,7 +242,7 @@ def _growth(found: Pair) -> Reason | None:
     for name, times in zip(names, (few, full), strict=True):
         told = ", ".join(f"{time(each)} at {m}" for each, m in zip(times, known, strict=True))
         evidence.append(f"{name}: {told} rows, measured")
-    evidence += [line(names[0], each) for each in last]
+    evidence += [line(names[0], each) for each in sorted(last, key=lambda one: -one.time_s)]
     return Reason(about="step", text=f"{text}.", evidence=evidence, basis="measured")
 
 

@@ -25,6 +25,7 @@ class Side(BaseModel):
     kernels: Any = None  # the analysis's frame of kernels with their problem shapes; None: not kept
     placed: Any = None  # by which the rows of that frame are kept apart, see study.Study
     served: ServedModel | None = None  # the model whose shapes the analysis used
+    alone: list[Any] = Field(default_factory=list)  # kernels measured alone: measured_alone.Alone
     repeats: list[Side] = Field(default_factory=list)  # of the same thing, where there are several
 
     @property
