@@ -236,7 +236,9 @@ def _values(
     if comparison.fact not in rows:
         return np.full(len(rows), -1, np.int8)
     found = np.zeros(len(rows), np.int8)
+    values = rows[comparison.fact].to_numpy()[asked].tolist()
+    texts = {value: told[comparison.holds(value)] for value in {each for each in values if type(each) is str}}
     found[asked] = [
-        told[comparison.holds(value)] for value in rows[comparison.fact].to_numpy()[asked].tolist()
-    ]
+        texts[value] if type(value) is str else told[comparison.holds(value)] for value in values
+    ]  # a text is looked at once, however many rows have it
     return found
