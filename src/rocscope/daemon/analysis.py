@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from rocscope.daemon import child_process, comparable, observed, result, spooled, store_windows
+from rocscope.daemon import child_process, comparable, observed, regressions, result, spooled, store_windows
 from rocscope.daemon.confinement import Limits
 from rocscope.daemon.part import Health, Part
 from rocscope.errors import InputError, StoreError
@@ -174,7 +174,7 @@ class Analysis(Part):
             await self._fail(row, error.message)
             return
         found["key_hash"] = comparable.key_hash(found["key"])
-        await self._keep_capture(row)
+        await self._judge(row, found)
         await asyncio.to_thread(_place, made, place)
         await self._commit(row, found, place)
 
@@ -239,14 +239,35 @@ class Analysis(Part):
         )  # fmt: skip
         return await child.run()
 
-    async def _keep_capture(self, row: WindowRow) -> None:
-        kept = self._work(row.id) / KEPT
+    async def _judge(self, row: WindowRow, found: dict[str, Any]) -> None:
+        """Hold a window against its past; a capture to which a regression points is kept."""
+        given = self.context.settings
+        if given.regressions.enabled:
+            every_s = given.windows.every_s
+            judged = await asyncio.to_thread(
+                self._read, lambda c: regressions.judge(c, row, found, given.regressions, every_s)
+            )
+            found["comparison"], found["findings"] = judged.told, judged.findings
+        kept, source = self._work(row.id) / KEPT, self._source(row.id)
+        pinned = any(each["kind"] == "regression" for each in found.get("findings") or ())
+        if pinned and not kept.is_dir() and source is not None:
+            answer = await self._child(row, source, result_folder=None, capture=kept)
+            if "failed" in answer:
+                said = f"the capture of {row.id} is not kept: {answer['failed']}"
+                self.context.events.note("analysis", said, logging.WARNING)
         if kept.is_dir():
             await asyncio.to_thread(_place, kept, self.context.folder.captures / row.id)
 
     async def _commit(self, row: WindowRow, found: Mapping[str, Any], place: Path) -> None:
-        folder = str(place.relative_to(self.context.folder.path))
-        if await self._write(lambda c: store_windows.commit_window_result(c, found, folder=folder)):
+        folder, findings = str(place.relative_to(self.context.folder.path)), found.get("findings") or ()
+        new = await self._write(
+            lambda c: regressions.commit(
+                c, findings, lambda: store_windows.commit_window_result(c, found, folder=folder)
+            )
+        )
+        if new:
+            for each in findings:
+                self.context.events.note("finding", each["evidence"]["text"], logging.WARNING)
             self.context.events.note("analysis", f"{row.id}: {found['kernels']} kernels, done")
         await self._over(Verdict(row.id, "done"))
 
