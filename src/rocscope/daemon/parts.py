@@ -16,6 +16,7 @@ MODULES: Final[tuple[str, ...]] = (
     "analysis",
     "spool",
     "windows",
+    "daily",
     "control",
     "http_server",
 )
