@@ -102,11 +102,10 @@ def test_another_daemon_on_the_folder_is_seen(tmp_path):
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
-        (TOKEN, 0o644, "has mode 0644"),
-        ("short", 0o600, "less than 128 bits"),
-        ("a" * 64, 0o600, "less than 128 bits"),
+        (TOKEN, 0o644, "mode 0644"),
+        ("short", 0o600, "at least 128 bits"),
         (None, 0o600, "No such file"),
-        ("\xff\xfe", 0o600, "it is no text"),
+        ("\xff\xfe", 0o600, "at least 128 bits"),
         (TOKEN, 0o600, ""),
         (TOKEN, 0o640, ""),
     ],
@@ -141,11 +140,11 @@ def test_certificates_that_fit_and_do_not(tmp_path, certificate):
     cert, key = certificate / "cert", certificate / "key"
     key.chmod(0o600)
     found, code = checked(tmp_path, tls(cert, key, cert))
-    assert code == 0 and found["TLS"].ok and found["client CA"].ok
+    assert code == 0 and found["TLS"].ok
     found, code = checked(tmp_path, tls(cert, cert))
     assert code == 3 and not found["TLS"].ok
     found, code = checked(tmp_path, tls(cert, tmp_path / "absent", tmp_path / "absent"))
-    assert code == 3 and not found["TLS"].ok and not found["client CA"].ok
+    assert code == 3 and not found["TLS"].ok and "absent" in found["TLS"].text
     key.chmod(0o644)
     found, code = checked(tmp_path, tls(cert, key))
     assert code == 3 and "can be read by others" in found["TLS key"].text

@@ -1,7 +1,9 @@
 """The whole daemon in a process of its own: its life with systemd, signals, reload, what is left of it."""
 
 import asyncio
+import contextlib
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -20,7 +22,7 @@ from rocscope.daemon.settings import load
 from rocscope.daemon.state_dir import StateDir
 from rocscope.daemon.store import Store
 from rocscope.daemon.wall_clock import WallClock
-from rocscope.errors import PortTaken
+from rocscope.errors import InputError, PortTaken
 
 
 @pytest.fixture
@@ -70,6 +72,15 @@ def test_killed_outright_it_leaves_no_child_and_starts_again(daemon):
     assert len(gone) == len(children) and not alive
     daemon.start()
     assert daemon.end() == 0
+
+
+def test_a_port_that_is_taken_ends_it_with_its_own_code(daemon):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        daemon.start("--listen", f"127.0.0.1:{taken.getsockname()[1]}", wait=False)
+        assert daemon.process.wait(30) == 17
+    assert "is taken" in daemon.log and "Traceback" not in daemon.log
 
 
 def test_a_second_daemon_on_the_same_folder_is_refused(daemon, tmp_path):
@@ -204,3 +215,71 @@ def test_the_status_line_tells_what_is_not_well(tmp_path):
     service = Service(settings, lambda: settings, classes=[Sick], ready=ready)
     service.run()
     assert seen == ["sick degraded (it has a cold)"]
+
+
+def test_a_reload_from_within_changes_what_it_may(tmp_path):
+    first = load(None, state=tmp_path / "s")
+    refused, seen = InputError("nonsense", "mend it"), []
+    second = first.model_copy(update={"sampling": first.sampling.model_copy(update={"hz": 0.5})})
+    answers = iter([refused, first, second])
+
+    def read():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def ready(context):
+        async def ask():
+            seen.extend([await context.reload() for _ in range(3)])
+            seen.append((context.settings, context.pace.hz, told(context)))
+            service.stop("seen")
+
+        context.test = asyncio.create_task(ask())
+
+    service = Service(first, read, classes=[Sick], ready=ready)
+    service.run()
+    assert [each.refused for each in seen[:3]] == ["nonsense", "", ""]
+    assert seen[1].changed == () and seen[2].changed == ("sampling.hz",)
+    settings, hz, said = seen[3]
+    assert settings is second and hz == 0.5
+    assert "refused, the old settings hold: nonsense" in said and "nothing changed" in said
+    assert "changed: sampling.hz" in said
+
+
+def test_signs_of_life_follow_the_store(tmp_path, monkeypatch):
+    heard = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "300000")
+        settings, release = load(None, state=tmp_path / "s"), threading.Event()
+
+        def hear():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    heard.append(listening.recv(4096).decode())
+            return heard
+
+        def ready(context):
+            async def watch():
+                await until(lambda: "WATCHDOG=1" in hear(), "a sign of life")
+                context.store.write(lambda _: release.wait(30))  # a disk that hangs
+                await until(lambda: "its writer does not answer" in told(context), "the fault")
+                hear()
+                heard.clear()
+                await asyncio.sleep(0.5)
+                assert "WATCHDOG=1" not in hear()
+                release.set()
+                await until(lambda: "WATCHDOG=1" in hear(), "a sign of life again")
+
+            context.test = asyncio.create_task(watch())
+            context.test.add_done_callback(lambda _: (release.set(), service.stop("seen")))
+            kept.append(context.test)
+
+        kept = []
+        service = Service(settings, lambda: settings, classes=[], ready=ready)
+        service.run()
+        assert kept[0].result() is None
+        assert "STOPPING=1\nSTATUS=seen" in hear()

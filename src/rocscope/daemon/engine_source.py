@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 from collections.abc import Mapping
@@ -238,6 +239,7 @@ class _Totals:
         return due
 
 
+@functools.lru_cache(4096)
 def kept(name: str) -> bool:
     """Whether a value goes into the history: of buckets those alone that quantiles are made of."""
     head, is_bucket, _ = name.partition(ours.BUCKET)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "host"
 SUBJECT: Final = "host"
-OWN: Final = "daemon"
+OWN: Final = "daemon"  # source and subject of what we cost ourselves
 SLOW_S: Final = 10.0  # between looks at the disk and at ourselves
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -98,7 +98,7 @@ class HostSource(Part):
         if self._own is not None and now > self._own[0]:
             values["cpu_frac"] = (own.cpu_s - self._own[1]) / (now - self._own[0])
         self._own = (now, own.cpu_s)
-        self.context.history.add_all(now, SOURCE, OWN, values)
+        self.context.history.add_all(now, OWN, OWN, values)
         self._watch_cost(now, own)
         self.context.history.prune()
 

@@ -18,7 +18,7 @@ from rocscope.daemon.http_app import make_app
 from rocscope.daemon.http_guard import Guard
 from rocscope.daemon.metrics import DaemonCollector
 from rocscope.daemon.part import Health, Part
-from rocscope.errors import PortTaken
+from rocscope.errors import InputError, PortTaken, RocscopeError
 
 if TYPE_CHECKING:
     from rocscope.daemon.context import Context
@@ -28,6 +28,8 @@ HEAD_BYTES: Final = 16 << 10  # of a request's line and headers
 KEEP_ALIVE_S: Final = 5
 BACKLOG: Final = 32
 STOP_S: Final = 3.0
+TICK_S: Final = 1.0
+CHECK: Final = "see `rocscope daemon --check-config`"
 REFRESH_S: Final = 60.0  # between looks of the metrics where nobody scrapes
 
 
@@ -66,12 +68,30 @@ class _Timed(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the service."""
+    """Leaves signals to the service, and wakes once a second where uvicorn's own wakes ten times."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+    async def main_loop(self) -> None:
+        """Keep the Date of answers until :meth:`end`."""
+        tenths = 0
+        while not await self.on_tick(tenths):
+            tenths = (tenths + 10) % 864_000
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
+
+    def end(self) -> None:
+        """Stop listening, and let answers under way finish."""
+        self.should_exit = True
+        self._ending.set()
 
 
 class HttpServer(Part):
@@ -79,6 +99,7 @@ class HttpServer(Part):
 
     name = "http"
     sections = ("http",)
+    fatal = (RocscopeError,)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -99,8 +120,12 @@ class HttpServer(Part):
         """Where it listens."""
         return Health("ok", self.url) if self.address else Health("degraded", "not listening yet")
 
+    def ready(self) -> bool:
+        """Whether it listens."""
+        return self.address is not None
+
     async def run(self) -> None:
-        """Serve until stopped. Raises :class:`PortTaken` and what reading token or certificate raises."""
+        """Serve until stopped. Raises :class:`RocscopeError` for a port, token or certificate of no use."""
         given = self.context.settings.http
         token = http_token.read(given.token_file) if given.token_file is not None else None
         listening = _listen(given)
@@ -108,7 +133,11 @@ class HttpServer(Part):
             self.address = listening.getsockname()[:2]
             app = make_app(self.context, self.collector)
             self.guard = Guard(app, _with_port(given, self.address[1]), self.context.clock, token)
-            self._server = _Server(_config(self.guard, given))
+            try:
+                config = _config(self.guard, given)
+            except OSError as error:
+                raise InputError(f"TLS of {given.listen}: {error}", CHECK) from error
+            self._server = _Server(config)
             refreshing = asyncio.create_task(self._refresh())
             try:
                 await self._server.serve(sockets=[listening])
@@ -124,7 +153,7 @@ class HttpServer(Part):
         """Stop listening, and let answers under way finish."""
         self._stopping.set()
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end()
 
     async def _refresh(self) -> None:
         while True:
@@ -187,7 +216,7 @@ def _listen(given: Http) -> socket.socket:
             raise PortTaken(
                 f"{given.listen} is taken", "stop what listens there, or name another --listen"
             ) from error
-        raise
+        raise InputError(f"{given.listen}: {error.strerror or error}", CHECK) from error
     return made
 
 

@@ -8,19 +8,18 @@ import fcntl
 import grp
 import os
 import socket
-import ssl
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from rocscope.daemon import http_token
 from rocscope.errors import RocscopeError
 
 if TYPE_CHECKING:
     from rocscope.daemon.settings import Http, Settings
 
 WRONG, LACKING = 2, 3  # exit codes: the settings, the machine
-LEAST_TOKEN: Final = 22  # characters: 128 bits in Base64
 LONGEST_SOCKET: Final = 107  # bytes of a Unix socket's path
 _REMOTE: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "lustre", "ceph", "afs")
 
@@ -156,45 +155,30 @@ def _port(http: Http) -> Iterator[Check]:
 def _tls(http: Http) -> Iterator[Check]:
     if http.tls_certificate is None or http.tls_key is None:
         return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    from rocscope.daemon import http_server
+
     try:
-        context.load_cert_chain(http.tls_certificate, http.tls_key, password=lambda: "")
-        yield Check("TLS", True, f"{http.tls_certificate} and its key fit")
-    except (OSError, ssl.SSLError, ValueError) as error:
-        text = f"{http.tls_certificate}, {http.tls_key}: {getattr(error, 'reason', None) or error}"
-        yield Check("TLS", False, text, "give a PEM certificate and its key without a password")
+        http_server.tls(http)
+        yield Check("TLS", True, f"{http.tls_certificate} can be used")
+    except OSError as error:
+        names = ", ".join(str(path) for path in (http.tls_certificate, http.tls_key, http.client_ca) if path)
+        text = f"{names}: {getattr(error, 'reason', None) or error.strerror or error}"
+        yield Check("TLS", False, text, "give PEM files: a certificate, its key without a password, a CA")
     with contextlib.suppress(OSError):
         if http.tls_key.stat().st_mode & 0o027:
-            yield Check(
-                "TLS key", False, f"{http.tls_key} can be read by others", f"chmod 0640 {http.tls_key}"
-            )
-    if http.client_ca is not None:
-        try:
-            context.load_verify_locations(http.client_ca)
-            yield Check("client CA", True, str(http.client_ca))
-        except (OSError, ssl.SSLError) as error:
-            text = f"{http.client_ca}: {getattr(error, 'reason', None) or error}"
-            yield Check("client CA", False, text, "give a file of PEM certificates")
+            text = f"{http.tls_key} can be read by others"
+            yield Check("TLS key", False, text, f"chmod 0640 {http.tls_key}")
 
 
 def _token(path: Path | None) -> Iterator[Check]:
     """Look at the token's file; what is in it is never shown."""
     if path is None:
         return
-    make = f"make one: (umask 077; head -c 32 /dev/urandom | base64 > {path})"
     try:
-        info = path.stat()
-        text = path.read_text(encoding="ascii").strip() if stat.S_ISREG(info.st_mode) else ""
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        yield Check("token", False, f"{path}: {why}", make)
-        return
-    if info.st_mode & 0o137:
-        yield Check("token", False, f"{path} has mode {stat.S_IMODE(info.st_mode):04o}", f"chmod 0600 {path}")
-    elif len(text) < LEAST_TOKEN or len(set(text)) < 8:
-        yield Check("token", False, f"{path} holds less than 128 bits", make)
-    else:
+        http_token.read(path)
         yield Check("token", True, f"{path} is long enough and private")
+    except RocscopeError as error:
+        yield Check("token", False, error.message, error.hint.replace("FILE", str(path)))
 
 
 def _engines(settings: Settings) -> Iterator[Check]:

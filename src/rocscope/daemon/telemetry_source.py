@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SOURCE: Final = "telemetry"
 SUBJECT: Final = "gpu:"
 OWN: Final = "daemon:telemetry"
+OWN_SOURCE: Final = "daemon"
 NO_GPU_S: Final = 300.0  # between looks for a GPU where there is none: a driver may be loaded later
 REFUSED_S: Final = 60.0  # between trials where no way of reading worked
 SILENT_S: Final = 15.0
@@ -109,7 +110,7 @@ class TelemetrySource(Part):
                 add(at_s, SOURCE, SUBJECT + text.removeprefix("device:"), values)
                 self._last_s = max(self._last_s, at_s)
             else:
-                add(at_s, SOURCE, OWN, values)
+                add(at_s, OWN_SOURCE, OWN, values)
                 if (cpu_s := values.get("telemetry_cpu_s")) is not None:
                     self.cpu_s = self._cpu_before_s + cpu_s
 
