@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-NEIGHBOUR_S, SETTLE_S = 30.0, 10.0  # before and after a window; what was held up is made up for in between
+NEIGHBOUR_S, SETTLE_S, LEAST_S = (
+    30.0,
+    5.0,
+    10.0,
+)  # beside a window; what was held up is made up for in between
 FINE_S = 10
 RING_S = 960.0  # until the ring of the last minutes is full, memory grows by design
 ROUNDS = 2000
@@ -93,21 +97,33 @@ class Tokens:
         return self.gap[low:high]
 
 
-def effect(tokens: Tokens, windows: list[tuple[float, float]]) -> dict[str, Any]:
+def neighbours(
+    windows: list[tuple[float, float]], index: int, since_s: float, until_s: float
+) -> list[tuple[float, float]]:
+    """The time before and after a window that no other window touches; none where either is too short."""
+    began, ended = windows[index]
+    first = max([since_s, *(other + SETTLE_S for _, other in windows[:index])])
+    last = min([until_s, *(other for other, _ in windows[index + 1 :])])
+    before = (max(first, began - NEIGHBOUR_S), began)
+    after = (ended + SETTLE_S, min(last, ended + SETTLE_S + NEIGHBOUR_S))
+    return [before, after] if min(before[1] - before[0], after[1] - after[0]) >= LEAST_S else []
+
+
+def effect(
+    tokens: Tokens, windows: list[tuple[float, float]], since_s: float, until_s: float
+) -> dict[str, Any]:
     """Tokens a second and the 99th percentile of gaps in windows against their neighbours.
 
     Intervals are the middle 95 % of resamples over windows, which alone are independent. A gap counts where
     it ends, so what a window holds up counts until ``SETTLE_S`` after it.
     """
     rows = []
-    for began, ended in windows:
-        around = ((began - NEIGHBOUR_S, began), (ended + SETTLE_S, ended + SETTLE_S + NEIGHBOUR_S))
-        inside = (tokens.rate(began, ended), tokens.gaps(began, ended + SETTLE_S))
-        outside = statistics.mean(tokens.rate(*each) for each in around)
+    for index, (began, ended) in enumerate(windows):
+        around = neighbours(windows, index, since_s, until_s)
+        outside = statistics.mean(tokens.rate(*each) for each in around) if around else 0.0
         if outside > 0:
-            rows.append(
-                (inside[0] / outside, inside[1], np.concatenate([tokens.gaps(*each) for each in around]))
-            )
+            gaps = np.concatenate([tokens.gaps(*each) for each in around])
+            rows.append((tokens.rate(began, ended) / outside, tokens.gaps(began, ended + SETTLE_S), gaps))
     if not rows:
         return {"windows": 0}
     ratio = interval(rows, lambda some: statistics.mean(each[0] for each in some))
@@ -167,7 +183,7 @@ def _touched(effect: dict[str, Any]) -> list[str]:
         return []
     return [
         "",
-        f"In {effect['windows']} windows against the {NEIGHBOUR_S:.0f} s on either side: tokens/s "
+        f"In {effect['windows']} windows against up to {NEIGHBOUR_S:.0f} s on either side: tokens/s "
         f"{_ratio(effect['tokens_per_s_ratio'])}; 99th percentile of the gap between tokens "
         f"{_ratio(effect['p99_gap_ratio'])} ({effect['p99_gap_in_s'] * 1e3:.0f} ms against "
         f"{effect['p99_gap_beside_s'] * 1e3:.0f} ms; longest {effect['longest_gap_in_s'] or 0:.1f} s).",

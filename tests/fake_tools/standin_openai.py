@@ -12,6 +12,7 @@ import threading
 import time
 
 PORT, WORDS = int(sys.argv[1]), sys.argv[2:]
+TOKEN = " a\u2028\x85"  # with ends of lines that end none in an event stream, unescaped as vLLM sends them
 VLLM_ONLY = ("ignore_eos", "stream_options")
 asked: list[dict[str, object]] = []
 lock = threading.Lock()
@@ -49,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if number % int(option("fail-every", 10**9)) == 0:
             return self._json(500, {"error": {"message": "out of memory"}})
         events: list[dict[str, object]] = [
-            {"choices": [{"text": " a"}]} for _ in range(int(body["max_tokens"]))
+            {"choices": [{"text": TOKEN}]} for _ in range(int(body["max_tokens"]))
         ]
         if body.get("stream_options", {}).get("include_usage"):
             usage = {"prompt_tokens": tokens, "completion_tokens": len(events)}
@@ -61,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for text in [*(json.dumps(each) for each in events), "[DONE]"]:
+        for text in [*(json.dumps(each, ensure_ascii=False) for each in events), "[DONE]"]:
             time.sleep(pace_s)
             data = f"data: {text}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,7 +70,7 @@ class Asker:
                     text = (await answer.aread())[:300].decode("utf-8", "replace")
                     timing.error = f"HTTP {answer.status_code}: {text}"
                     return timing
-                async for line in answer.aiter_lines():
+                async for line in _lines(answer):
                     _take(line, timing)
         except (httpx.HTTPError, ValueError) as error:
             timing.error = f"{type(error).__name__}: {error}"[:300]
@@ -89,6 +90,21 @@ class Asker:
         if self._extra:
             body |= {"ignore_eos": True, "stream_options": {"include_usage": True}}
         return body
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[str]:
+    """Give the lines of an event stream, which line feeds end and nothing else: a token may be U+2028.
+
+    Raises ``ValueError`` for a line without end.
+    """
+    left = b""
+    async for piece in answer.aiter_bytes():
+        *whole, left = (left + piece).split(b"\n")
+        if len(left) > MAX_LINE:
+            raise ValueError("a line of the answer does not end")
+        for line in whole:
+            yield line.decode("utf-8", "replace").rstrip("\r")
+    yield left.decode("utf-8", "replace")
 
 
 def _take(line: str, timing: Timing) -> None:
