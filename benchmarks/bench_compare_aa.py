@@ -52,7 +52,8 @@ def main() -> int:
 
     from rocscope import comparison, pipeline
 
-    pool = DrawnSteps(pipeline.load(options.capture))
+    whole = pipeline.side(pipeline.load(options.capture))
+    pool = DrawnSteps(whole.capture)
     count = options.steps or len(pool) // 2
     draws = 20 if options.smoke else options.draws
     print(f"{options.capture.name}: {len(pool)} decode steps, {count} and {count} a draw, {draws} draws")
@@ -60,10 +61,13 @@ def main() -> int:
     claimed, said, began = 0, {}, time.process_time()
     found: dict[str, int] = {}
     shares: dict[str, float] = {}
-    for _ in range(draws):
+    for number in range(draws):
+        if number and number % 50 == 0:
+            print(f"    after {number} draws: claims in {claimed}", flush=True)
         order = random.permutation(len(pool))
-        base = pipeline.side(pool.capture(order[:count]))
-        new = pipeline.side(pool.capture(order[count : 2 * count]))
+        drawn = pool.capture(order[:count]), pool.capture(order[count : 2 * count])
+        # what is judged is read from the capture; the rest of an analysis need not be made for each draw
+        base, new = (comparison.Side(capture=each, analysis=whole.analysis) for each in drawn)
         same = comparison.compare(base, new)
         what = claims(same)
         claimed += bool(what)

@@ -58,3 +58,37 @@ def decode_steps(
     made.manifest.gpus[0] = made.manifest.gpus[0].model_copy(update={"arch": gpu, "name": f"Paper {gpu}"})
     made.manifest.window_ns = (rows[0]["start_ns"], rows[-1]["end_ns"])
     return made
+
+
+def laid_out(
+    times: np.ndarray,
+    *,
+    kernels: tuple[tuple[str, int], ...] = KERNELS,
+    idle_ns: int = 20_000,
+    tick_ns: int = 1,
+    start_ns: int = 1_000_000,
+) -> Capture:
+    """Annotated steps whose kernels take ``times``, [steps, kernels], relative to their usual lengths."""
+    lengths = (
+        np.rint(times * np.array([length for _, length in kernels]) / tick_ns).astype(np.int64) * tick_ns
+    )
+    lengths = np.vstack([lengths, lengths[-1:]])  # one more, so that each is followed
+    ends = start_ns + np.cumsum(lengths + idle_ns).reshape(lengths.shape)
+    starts = ends - lengths - idle_ns
+    rows = [
+        row(name, int(starts[step, index]), int(lengths[step, index]))
+        for step in range(len(lengths))
+        for index, (name, _) in enumerate(kernels)
+    ]
+    spans = [
+        {
+            "process": 0,
+            "kind": "gpu_annotation",
+            "name": "execute_context_0(0)_generation_1(1)",
+            "start_ns": int(first[0]),
+            "end_ns": int(last[-1]) - 10,
+            "gpu": 0,
+        }
+        for first, last in zip(starts, ends, strict=True)
+    ]
+    return capture(rows, spans=spans)

@@ -22,7 +22,7 @@ from rocscope.comparison import (
 )
 from rocscope.comparison import panel as panels
 from rocscope.comparison import reasons as why
-from rocscope.comparison.judging import OVERLAP, PERIOD, Judged, Measured
+from rocscope.comparison.judging import BUSY, OVERLAP, PERIOD, Judged, Measured
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Comparison, Difference, Statistics, Tier
 from rocscope.comparison.side import Side
@@ -152,7 +152,7 @@ def _judged(base: list[Recorded], new: list[Recorded], chance: float) -> _Steps 
         alone[PERIOD] = True
         judged.append(judging.judge(each, PERIOD, float(each.critical(of_tiers, alone, 1)[PERIOD])))
     parts = np.ones(len(measured[0].base.mean), bool)
-    parts[[PERIOD, OVERLAP]] = False
+    parts[[PERIOD, OVERLAP, BUSY]] = False
     critical = measured[0].critical(chance * (1 - _TIERS_FRAC), parts, int(parts.sum()))
     critical[PERIOD] = judged[0].critical
     return _Steps(

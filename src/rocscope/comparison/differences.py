@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rocscope.comparison import pairing
-from rocscope.comparison.judging import GAPS, OVERLAP, PERIOD, Group, Judged, Measured, judge
+from rocscope.comparison.judging import BUSY, GAPS, OVERLAP, PERIOD, Group, Judged, Measured, judge
 from rocscope.comparison.pairing import Pair
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Difference
@@ -34,7 +34,7 @@ def rows(
     """Return differences of families, of kernels, and of what lies between kernels; largest change first."""
     judged = [judge(measured, each, float(critical[each])) for each in range(len(critical))]
     writer = _Writer(panel, measured, judged, comparable)
-    first = OVERLAP + 1
+    first = BUSY + 1
     of_families = [
         writer.row(first + index, name=family, family=family) for index, family in enumerate(families)
     ]
@@ -65,7 +65,7 @@ class _Writer:
     def row(self, column: int, **told: Any) -> Difference:
         """Return the row of a column of the panel's table."""
         each, whole = self._judged[column], self._judged[PERIOD].base
-        kernels = column > OVERLAP
+        kernels = column > BUSY
         calls = [float(side[column]) for side in self._calls]
         here = [not kernels or bool(count) for count in calls]
         part = (each.new - each.base) / whole

@@ -27,12 +27,12 @@ Group = tuple[list[int], list[int]]  # columns of base, of new
 
 LEAST_STEPS: Final = 4  # of three, equal recordings would be told apart one time in ten
 _LEAST_RUNS: Final = 4  # of both sides together, for the spread from run to run
-PERIOD, GAPS, OVERLAP = range(3)  # what stands before the groups in a table
+PERIOD, GAPS, OVERLAP, BUSY = range(4)  # what stands before the groups in a table
 
 
 @dataclass
 class Measured:
-    """Columns of a panel: its period, gaps, overlap, then groups of kernels; ns."""
+    """Columns of a panel: its period, gaps, overlap, busy time, then groups of kernels; ns."""
 
     base: Spread
     new: Spread
@@ -49,7 +49,9 @@ class Measured:
 
     @property
     def degrees(self) -> Floats:
-        """Degrees of freedom of the difference, by Welch and Satterthwaite."""
+        """Degrees of freedom of the difference: of repeats those of their pooled spread, else Welch's."""
+        if self.by_run:
+            return self.base.degrees
         first, second = self.base.variance, self.new.variance
         with np.errstate(invalid="ignore", divide="ignore"):
             found = (first + second) ** 2 / (first**2 / self.base.degrees + second**2 / self.new.degrees)
@@ -109,7 +111,7 @@ def measure(panel: Panel, groups: list[Group], draws: int = resampling.DRAWS) ->
     runs = [panel.base.run, panel.new.run]
     numbers = [len(np.unique(each)) for each in runs]
     spreads = [
-        spread.of_steps(values, calls, steps.tick_ns)
+        _drifting(spread.of_steps(values, calls, steps.tick_ns))
         for (values, calls), steps in zip(tables, (panel.base, panel.new), strict=True)
     ]
     calls = (tables[0][1], tables[1][1])
@@ -129,25 +131,33 @@ def measure(panel: Panel, groups: list[Group], draws: int = resampling.DRAWS) ->
     return Measured(base, new, chance, counts, False, enough, calls)
 
 
+def _drifting(found: Spread) -> Spread:
+    """Let a period wander by as much as its busy time is seen to, where uneven gaps hide it."""
+    more = np.zeros(len(found.mean))
+    more[PERIOD] = max(0.0, float(found.wander[BUSY] - found.wander[PERIOD]))
+    return found.plus(more)
+
+
 def by_repeats(base: int, new: int) -> bool:
     """Tell whether so many recordings of either side tell how much runs differ."""
     return base + new >= _LEAST_RUNS
 
 
 def _table(panel: Panel, groups: list[Group], side: int) -> tuple[Floats, Floats]:
-    """Return [steps, period | gaps | overlap | groups] of one side, ns, and launches a step."""
+    """Return [steps, period | gaps | overlap | busy | groups] of one side, ns, and launches a step."""
     steps = (panel.base, panel.new)[side]
     adds = np.zeros((len(steps.columns), len(groups)))
     for index, group in enumerate(groups):
         adds[group[side], index] = 1
     kernels = steps.time_ns.sum(axis=1)
-    whole = np.column_stack((steps.period_ns, steps.period_ns - steps.busy_ns, steps.busy_ns - kernels))
+    period, busy = steps.period_ns, steps.busy_ns
+    whole = np.column_stack((period, period - busy, busy - kernels, busy))
     calls = steps.calls.mean(axis=0)
     total = float(calls.sum())
     # a period is told by two readings of the timer, gaps and overlap by those of all kernels, which even out
     return (
         np.column_stack((whole, steps.time_ns @ adds)),
-        np.concatenate(([1.0, math.sqrt(total), math.sqrt(total)], calls @ adds)),
+        np.concatenate(([1.0, *[math.sqrt(total)] * 3], calls @ adds)),
     )
 
 
@@ -178,7 +188,7 @@ def between(base: tuple[Floats, Floats], new: tuple[Floats, Floats]) -> tuple[Sp
         runs = len(means)
         variance = np.maximum(square / degrees * size**2 / runs, inside.sum(axis=0) / runs**2)
         width = len(mean)
-        found.append(Spread(mean, variance, np.full(width, float(degrees)), np.zeros(width)))
+        found.append(Spread(mean, variance, np.full(width, float(degrees)), np.zeros(width), np.zeros(width)))
     return found[0], found[1]
 
 

@@ -3,9 +3,10 @@
 For each column of a matrix [steps, columns]:
 
 * successive steps are not independent: with a lag-one correlation r of the detrended series, corrected for
-  its bias (Kendall 1954), their number counts for n (1 - r) / (1 + r);
-* a recording that drifts by D from its first step to its last, beyond what chance makes of n steps, could
-  have been taken at another moment of the drift: D^2 / 12 more variance, that of any moment of it;
+  its bias (Kendall 1954) and taken at the upper end of its error, their number counts for n (1 - r) / (1 + r);
+* a recording may drift, or wander about: by what its trend moves it from first to last, D, and how far its
+  quarters lie apart beyond that, each less what chance makes. Another may begin where it ends, which is a
+  variance of D^2 / 4, and 2.4 times the variance of the means of quarters (as much for a straight drift);
 * a timer that shows each dispatch of a column in the same tick every time says nothing finer than the tick.
 """
 
@@ -21,8 +22,11 @@ Floats = NDArray[np.float64]
 
 _LEAST_FOR_ORDER: Final = 8  # steps from which their order says something
 _MOST_ALIKE: Final = 0.97
-_BY_CHANCE: Final = 4.0  # a drift's square, in units of its variance, that chance alone may make
 _LEAST_STEPS: Final = 2.0  # that a series counts for, however alike its steps are
+_QUARTERS: Final = 4
+_DRIFT_BY_CHANCE: Final = 4.0  # times the variance of a drift that steps explain: 1 in 20 has more by chance
+_WANDER_BY_CHANCE: Final = 3.0  # times the variance of quarters that steps explain: 1 in 30
+_WANDER: Final = 2.4  # times the variance of the means of quarters: D^2 / 4 of a straight drift by D
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Spread:
     variance: Floats  # of the mean; NaN of a single step
     degrees: Floats  # of freedom of the variance
     floor: Floats  # part of the variance that is the timer's
+    wander: Floats  # part of it that is drift and wandering
 
     def plus(self, variance: Floats) -> Spread:
         """Return it with a variance more."""
@@ -46,12 +51,12 @@ def of_steps(values: Floats, calls: Floats, tick_ns: float) -> Spread:
     floor = timer(values, calls, tick_ns)
     if count < 2:
         nothing = np.full(width, np.nan)
-        return Spread(mean, nothing, nothing, floor)
+        return Spread(mean, nothing, nothing, floor, np.zeros(width))
     square = values.var(axis=0, ddof=1)
-    worth, drift = np.full(width, float(count)), np.zeros(width)
+    worth, wander = np.full(width, float(count)), np.zeros(width)
     if count >= _LEAST_FOR_ORDER:
-        worth, drift = _order(values - mean, square)
-    return Spread(mean, square / worth + drift + floor, worth - 1, floor)
+        worth, wander = _order(values - mean)
+    return Spread(mean, square / worth + wander + floor, worth - 1, floor, wander)
 
 
 def timer(values: Floats, calls: Floats, tick_ns: float) -> Floats:
@@ -64,8 +69,8 @@ def timer(values: Floats, calls: Floats, tick_ns: float) -> Floats:
     return found
 
 
-def _order(deviation: Floats, square: Floats) -> tuple[Floats, Floats]:
-    """Return how many independent steps each column is worth, and the variance of its drift."""
+def _order(deviation: Floats) -> tuple[Floats, Floats]:
+    """Return how many independent steps each column is worth, and the variance that it may wander by."""
     count = len(deviation)
     moment = np.arange(count) - (count - 1) / 2
     slope = moment @ deviation / (moment @ moment)
@@ -73,9 +78,13 @@ def _order(deviation: Floats, square: Floats) -> tuple[Floats, Floats]:
     power = (rest * rest).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         alike = np.where(power > 0, (rest[1:] * rest[:-1]).sum(axis=0) / power, 0.0)
-    alike = alike + (1 + 3 * alike) / count
-    alike = np.where(alike > 1 / np.sqrt(count), np.clip(alike, 0, _MOST_ALIKE), 0.0)
+    alike = alike + (2 + 4 * alike) / count  # of a series less its mean and its trend
+    error = np.sqrt(np.maximum(1 - alike * alike, 0.0) / count)
+    alike = np.where(alike > error, np.clip(alike + error, 0, _MOST_ALIKE), 0.0)
     worth = np.maximum(count * (1 - alike) / (1 + alike), _LEAST_STEPS)
-    drift = slope * (count - 1)
-    chance = 12 * power / max(1, count - 2) / worth
-    return worth, np.maximum(drift**2 - _BY_CHANCE * chance, 0.0) / 12
+    of_mean = power / max(1, count - 2) / worth  # variance
+    drift = np.maximum((slope * count) ** 2 - _DRIFT_BY_CHANCE * 12 * of_mean, 0.0) / 4
+    edges = np.linspace(0, count, _QUARTERS + 1).astype(np.int64)
+    means = np.add.reduceat(rest, edges[:-1], axis=0) / np.diff(edges)[:, None]
+    apart = means.var(axis=0, ddof=1) - _WANDER_BY_CHANCE * _QUARTERS * of_mean
+    return worth, drift + _WANDER * np.maximum(apart, 0.0)
