@@ -3,10 +3,10 @@
 For each column of a matrix [steps, columns]:
 
 * successive steps are not independent: with a lag-one correlation r of the detrended series, corrected for
-  its bias (Kendall 1954) and taken at the upper end of its error, their number counts for n (1 - r) / (1 + r);
+  its bias (Kendall 1954) and taken at the upper end of its error, n count for n (1 - r) / (1 + r);
 * a recording may drift, or wander about: by what its trend moves it from first to last, D, and how far its
-  quarters lie apart beyond that, each less what chance makes. Another may begin where it ends, which is a
-  variance of D^2 / 4, and 2.4 times the variance of the means of quarters (as much for a straight drift);
+  quarters lie apart beyond that, each less what chance makes. Another may begin where it ends: a variance
+  of D^2 / 4, and 2.4 times that of the means of quarters (which is as much for a straight drift);
 * a timer that shows each dispatch of a column in the same tick every time says nothing finer than the tick.
 """
 
