@@ -55,7 +55,8 @@ def said(targets: list[Target]) -> list[tuple[Any, ...]]:
                 each.headroom_s,
                 each.confidence,
             ),
-            each.expected_gain and each.expected_gain.model_dump(exclude={"basis"}),
+            each.expected_gain
+            and each.expected_gain.model_dump(include={"low_frac", "mid_frac", "high_frac"}),
             [shape.model_dump() for shape in each.launch_shapes],
         )
         for each in targets

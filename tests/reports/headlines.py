@@ -72,7 +72,7 @@ def from_html(text: str) -> Headlines:
     heads = next(row for row in page.rows if row[:2] == ["Family", "Share"])
     below = page.rows[page.rows.index(heads) + 1 :]
     rows = [(row[0], row[heads.index("Time")], row[1]) for row in below if len(row) == len(heads)]
-    gains = re.findall(rf"({SHARE}) ({SHARE}) to ({SHARE}) (?:high|medium|low) confidence", flat)
+    gains = re.findall(rf"({SHARE}) (?:high|medium|low) confidence ({SHARE}) to ({SHARE}) end to end", flat)
     labelled = re.search(rf"({SHARE}) of kernel time has a label", flat)
     busy = re.search(rf"GPUs? busy ({SHARE})(?: to ({SHARE}))?", flat)
     warnings = re.search(r"(\d+|No) (?:integrity )?warnings?\b", flat)
