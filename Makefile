@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null))
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 3
+JOBS ?= 4
 DEMO := examples/h200_decoder
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ demo: setup ## the main job on a recording from a real GPU: reports in demo-out/
 	  --model $(DEMO)/w4_config.json --out demo-out -- $(BIN)/python examples/toy_decoder.py
 
 test: dev ## the tests (under 4 minutes on 2 cores)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser'
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser and not slow'
 
 test-vllm: dev ## rocscope around a real vLLM on CPU (installs it once, outside the checkout)
 	tests/vllm/setup_env.sh
@@ -47,7 +47,7 @@ test-vllm: dev ## rocscope around a real vLLM on CPU (installs it once, outside 
 test-browser: dev ## the report in real Chromium (Debian packages chromium and chromium-driver)
 	$(BIN)/python -m pytest -m browser -rs tests/browser
 
-coverage: dev ## the tests with branch coverage of src, at least 90 %
+coverage: dev ## these and the slow tests, with branch coverage of src, at least 90 %
 	@rm -f .coverage .coverage.*
 	ROCSCOPE_EXAMPLES=100 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser' --cov --cov-report=term --cov-fail-under=90
 

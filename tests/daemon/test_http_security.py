@@ -281,6 +281,7 @@ def test_any_host_header_is_split_or_refused(text):
     assert port == "" or port.isdigit()
 
 
+@pytest.mark.slow
 def test_the_api_holds_to_its_own_document(tmp_path):
     """Try what the OpenAPI document allows, and what it does not, against the running server."""
     schemathesis = pytest.importorskip("schemathesis")

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KILLS = 15
 
 
+@pytest.mark.slow
 def test_nothing_dropped_is_lost_or_doubled_by_kills_at_random_instants(tmp_path):
     here, seed = Path(__file__), str(random.randrange(1 << 30))
     command = [sys.executable, here.with_name("spool_victim.py"), tmp_path / "state", str(KILLS), seed,

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KILLS = 50
 
 
+@pytest.mark.slow
 def test_nothing_accepted_is_lost_or_doubled_by_kills_at_random_instants(tmp_path):
     seed = random.randrange(1 << 30)
     done = subprocess.run(

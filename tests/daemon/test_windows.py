@@ -158,6 +158,7 @@ def test_harm_ends_a_window_at_once_and_its_data_are_thrown_away(tmp_path, examp
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_an_engine_that_refuses_or_leaves_nothing_fails_the_window_and_thrice_opens_the_breaker(
     tmp_path, examples, monkeypatch
 ):
@@ -184,6 +185,7 @@ def test_an_engine_that_refuses_or_leaves_nothing_fails_the_window_and_thrice_op
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_in_stop_is_left_after_the_deadline_and_asked_again_before_the_next(
     tmp_path, examples, monkeypatch
 ):
