@@ -109,12 +109,18 @@ def test_a_window_of_an_engine_is_analysed_and_comes_into_the_ledger(tmp_path, e
             windows = Windows(context)
             context.parts |= {"engines": Engines(engine, traces), "windows": windows}
             async with running(part), running(windows):
-                for at in range(20):
-                    now = context.clock.monotonic_s() - 1 + at / 10
-                    context.history.add_all(now, "t", f"engine:{engine.url}", {"requests_running": 4.0})
+
+                async def serve():  # however long the window takes to open
+                    while True:
+                        now = context.clock.monotonic_s()
+                        context.history.add_all(now, "t", f"engine:{engine.url}", {"requests_running": 4.0})
+                        await asyncio.sleep(0.05)
+
+                serving = asyncio.create_task(serve())
                 answer = await windows.ask(WindowRequest("operator", "a test", profile="kept"))
                 await windows.finished()
                 await done(context, answer.id)
+                serving.cancel()
             found = row(context, answer.id)
             assert found.key["engine"] == comparable.hidden(engine.url) and found.key["gpu"] == "H200"
             assert found.key["per"] == "step" and found.key["running"] == 4.0
