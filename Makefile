@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 4
 DEMO := examples/h200_decoder
+# tests start hundreds of processes, and without kept bytecode each compiles all of rocscope anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev demo test test-vllm test-browser coverage lint format pictures rules bench bench-smoke dist clean

@@ -160,6 +160,14 @@ def test_writers_wait_for_each_other_and_none_is_lost(tmp_path):
     assert len(read(path)) == 40
 
 
+@pytest.mark.parametrize("which", range(10))
+def test_writers_that_find_no_ledger_make_one_together(tmp_path, which):
+    path = tmp_path / f"{which}.sqlite"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda at: write(path, [entry(f"kernel-{at}")]), range(8)))
+    assert len(read(path)) == 8
+
+
 def test_a_writer_that_never_ends_is_not_waited_for_for_ever(tmp_path, monkeypatch):
     path = tmp_path / "l.sqlite"
     write(path, [entry()])

@@ -261,14 +261,29 @@ def _bring_up_to_date(ledger: sqlite3.Connection, path: Path) -> None:
 
 def _version(ledger: sqlite3.Connection, path: Path) -> int:
     """Return the version of the schema, 0 for an empty file; what is not ours or too new is refused."""
-    (ours,), (version,) = (
-        ledger.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-    )
-    if ours != _APPLICATION and ledger.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    with _one_snapshot(ledger):  # another process may be making the tables just now
+        (ours,), (version,) = (
+            ledger.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
+        tables = ledger.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if ours != _APPLICATION and tables:
         raise InputError(f"{path}: a database, but no ledger of forecasts", "name another file")
     if version > len(_MAKE):
         raise InputError(f"{path}: written by a newer rocscope (schema {version})", "upgrade rocscope")
     return int(version)
+
+
+@contextmanager
+def _one_snapshot(ledger: sqlite3.Connection) -> Iterator[None]:
+    """Let several reads see one state of the file; within a transaction they already do."""
+    if ledger.in_transaction:
+        yield
+        return
+    ledger.execute("BEGIN")
+    try:
+        yield
+    finally:
+        ledger.execute("ROLLBACK")
 
 
 @contextmanager

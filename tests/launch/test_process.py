@@ -138,8 +138,8 @@ def test_a_signal_reaches_the_command_alone(tmp_path: Path) -> None:
     heard, ready = tmp_path / "heard", tmp_path / "ready"
     child = f"import signal, time, sys; signal.signal(signal.SIGTERM, lambda *_: open({str(heard)!r}, 'w')); "
     child += f"open({str(ready)!r}, 'w'); time.sleep(1.5)"
-    code = f"import subprocess, sys, signal; p = subprocess.Popen([sys.executable, '-c', {child!r}]); "
-    code += "signal.signal(signal.SIGTERM, lambda *_: None); p.wait()"
+    code = "import subprocess, sys, signal; signal.signal(signal.SIGTERM, lambda *_: None); "
+    code += f"subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
     target = python(tmp_path, code)
     wait_for(ready)
     target.signal(signal.SIGTERM)
