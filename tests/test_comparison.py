@@ -124,6 +124,7 @@ def test_what_cannot_be_compared_is_not_judged():
 lengths_ns = st.lists(st.integers(9_000, 10_900), min_size=5, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(lengths_ns, st.sampled_from([0.5, 0.8, 1.25, 2.0]))
 def test_scaling_all_times_is_found_and_repeats(lengths, factor):
@@ -135,6 +136,7 @@ def test_scaling_all_times_is_found_and_repeats(lengths, factor):
     assert tier.low_frac - 1e-3 <= factor - 1 <= tier.high_frac + 1e-3
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(lengths_ns, lengths_ns)
 def test_swapping_the_sides_mirrors_what_is_said(first, second):
@@ -171,6 +173,7 @@ def test_a_recording_against_itself_shows_nothing_whatever_its_steps(lengths):
     assert all(each.low_frac is None or each.low_frac <= 0 <= each.high_frac for each in found.kernels)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(lengths_ns, lengths_ns)
 def test_parts_of_a_change_add_up_to_it(first, second):

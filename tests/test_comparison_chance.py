@@ -81,6 +81,7 @@ def of_noise(random, count, noise):
     return 1 + 0.01 * random.standard_normal(shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [0.5, 0.9])
 def test_steps_that_resemble_their_neighbours_count_for_fewer(analysis, alike):
     random = np.random.default_rng(int(100 * alike))
@@ -95,6 +96,7 @@ def test_steps_that_resemble_their_neighbours_count_for_fewer(analysis, alike):
     assert counted([halves() for _ in range(DRAWS)], analysis) <= MOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drift", [0.03, 0.1])
 def test_the_halves_of_a_recording_that_drifts_are_not_told_apart(analysis, drift):
     random = np.random.default_rng(int(1000 * drift))
@@ -117,6 +119,7 @@ def runs(random, number, run_frac, factor=1.0):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 4])
 def test_repeats_tell_how_far_runs_lie_apart(analysis, number):
     random = np.random.default_rng(number)
@@ -126,6 +129,7 @@ def test_repeats_tell_how_far_runs_lie_apart(analysis, number):
     assert counted(singly, analysis) > DRAWS // 4  # what steps alone say of runs that differ by 2 %
 
 
+@pytest.mark.slow
 def test_a_change_beyond_what_runs_differ_by_is_found_in_repeats(analysis):
     random = np.random.default_rng(3)
     draws = [(runs(random, 5, 0.005), runs(random, 5, 0.005, factor=1.05)) for _ in range(6)]

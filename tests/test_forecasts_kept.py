@@ -51,6 +51,7 @@ def test_a_comparison_enters_what_it_scored_once(pair, own_ledger):
     assert kept.provenance == "recorded" and kept.replaced_by == ("gptq_w4a16_gemv_kernel",)
 
 
+@pytest.mark.slow
 def test_what_is_read_twice_is_one_recording(own_ledger):
     names = [EXAMPLES / "h200_decoder" / f"kineto_{name}_graph.json.gz" for name in ("strided", "fp16")]
     for _ in range(2):  # a trace that is read again has another id
@@ -61,6 +62,7 @@ def test_what_is_read_twice_is_one_recording(own_ledger):
     assert not pipeline.compare(*names, model=W4).notes[-1].startswith("1 scored forecast is kept")
 
 
+@pytest.mark.slow
 def test_a_forecast_does_not_know_what_came_of_it_but_others_do(pair, own_ledger):
     keep(pair)
     base = pair[1].capture

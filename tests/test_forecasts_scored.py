@@ -372,6 +372,7 @@ def test_the_forecast_that_was_stored_is_the_one_that_is_scored(examples, tmp_pa
     assert track_record.stored(tmp_path / "base", capture, plain) is None
 
 
+@pytest.mark.slow
 def test_the_command_shows_forecasts_and_names_what_it_does_not_know(examples, capsys):
     folder = examples / "h200_decoder"
     words = ["compare", str(folder / "kineto_strided_graph.json.gz")]

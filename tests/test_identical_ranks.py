@@ -83,6 +83,7 @@ _KERNELS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(kernels=_KERNELS, count=st.integers(2, 8))
 def test_any_rank_repeated(kernels: list[tuple[str, int, int]], count: int) -> None:

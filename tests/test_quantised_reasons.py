@@ -92,6 +92,7 @@ def test_the_ceiling_of_both_is_told(served: Comparison) -> None:
     assert "61.6 % and 32.2 %" in ceiling.text and "3.83 GB a token" in ceiling.evidence[0]
 
 
+@pytest.mark.slow
 def test_the_other_way_round_says_the_same_of_the_other_side(captures: Path) -> None:
     folder = captures / "h200_vllm"
     found = pipeline.compare(folder / "gptq8_graph.kineto.json.gz", folder / "fp16_graph.kineto.json.gz")
@@ -185,6 +186,7 @@ def test_a_table_needs_a_gpu_that_is_known(tmp_path: Path) -> None:
         pipeline.compare(unknown, unknown, tables=[path])
 
 
+@pytest.mark.slow
 def test_equal_bits_give_no_reason(examples: Path) -> None:
     folder = examples / "h200_compare"
     sides = [pipeline.side(pipeline.load(folder / f"gptq8_c1_{each}.tar.gz")) for each in (1, 2)]

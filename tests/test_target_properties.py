@@ -79,6 +79,7 @@ def test_a_gain_is_a_part_of_the_exposed_time_it_would_come_from(found, shares):
     assert sum(each.expected_gain.high_frac for each in apart) <= 1
 
 
+@pytest.mark.slow
 @settings(BRIEF, max_examples=8)
 @given(calls, sizes, st.randoms(use_true_random=False))
 def test_order_is_by_the_middle_and_ids_do_not_lean_on_the_order_of_rows(found, shares, chance):

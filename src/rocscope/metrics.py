@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rocscope import columns, intervals
+from rocscope import columns, intervals, remembered
 from rocscope.capture import Capture
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ class Timing:
     barrier_ns: int  # waiting, not work
 
 
+def _depends(capture: Capture) -> tuple[Any, ...]:
+    passes = [(each.index, each.perturbed, tuple(each.counters)) for each in capture.manifest.passes]
+    return capture.dispatches, passes
+
+
+@remembered.by_capture(_depends)
 def timing(capture: Capture) -> Timing:
     """Choose the pass to take times from, and leave barriers out."""
     table = capture.dispatches

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rocscope import columns
+from rocscope import columns, remembered
 from rocscope.capture import Capture
 from rocscope.kernel_names import short_name
 from rocscope.metrics import timing
@@ -75,6 +75,7 @@ def parse(name: str) -> Step | None:
     return Step(phase, requests, tokens, running, made, context, pairs)
 
 
+@remembered.by_capture(lambda capture: (capture.spans, capture.dispatches), copied=True)
 def annotated(capture: Capture) -> pd.DataFrame:
     """Return the annotated steps of each GPU, sorted by (gpu, start).
 

@@ -50,6 +50,7 @@ def counted(capture: Capture) -> list[set[str]]:
     return [set(each.counters) for each in capture.manifest.passes]
 
 
+@pytest.mark.slow
 def test_each_pass_is_a_launch_and_counters_never_touch_the_times(tmp_path: Path) -> None:
     recorded, said, told = record(tmp_path / "out", sample_hz=5)
     capture = recorded.capture
@@ -79,6 +80,7 @@ def test_each_pass_is_a_launch_and_counters_never_touch_the_times(tmp_path: Path
     assert spread["max"] - spread["min"] < 5e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profiler", ["rocprof", "rocprofv2"])
 def test_older_profilers_take_one_line_a_launch(tmp_path: Path, profiler: str) -> None:
     recorded, _, _ = record(tmp_path / "out", profiler=profiler)
@@ -115,6 +117,7 @@ def test_a_filter_that_matches_nothing_is_said(tmp_path: Path) -> None:
     assert any("gave no counters" in text and "called" in text for text in said)
 
 
+@pytest.mark.slow
 def test_a_pass_that_aborts_leaves_the_others_usable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STANDIN_LIMITS", "TCC=2")  # a card with fewer registers than its data say
     recorded, said, _ = record(tmp_path / "out")
@@ -127,6 +130,7 @@ def test_a_pass_that_aborts_leaves_the_others_usable(tmp_path: Path, monkeypatch
     assert {each.measure: each.value for each in gemm.measures}["l2_hit_frac"] == pytest.approx(0.2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_counters_that_all_read_zero_are_no_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +154,7 @@ def test_a_counter_that_was_silently_left_out_is_said(
     assert "counters-missing" in codes(recorded.capture)
 
 
+@pytest.mark.slow
 def test_an_old_rocprofv3_refuses_our_definitions_and_the_rest_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +165,7 @@ def test_an_old_rocprofv3_refuses_our_definitions_and_the_rest_is_used(
     assert recorded.capture.manifest.profiler_version == ""
 
 
+@pytest.mark.slow
 def test_a_launch_that_cannot_be_made_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rocscope.collectors import live
 

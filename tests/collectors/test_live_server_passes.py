@@ -111,6 +111,7 @@ def test_until_ctrl_c_there_is_one_launch_and_its_times_are_said_to_be_slowed(
     assert gemm.bytes_per_dispatch.value == 46_508_160
 
 
+@pytest.mark.slow
 def test_without_turns_the_same_load_is_replayed_in_each_launch(
     serve: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,6 +195,7 @@ def test_the_rocprof_that_it_runs_is_chosen(
     assert "ROCPROF" not in plan(tmp_path / "out", environment={"ROCPROF": "mine"}).added
 
 
+@pytest.mark.slow
 def test_an_older_one_is_called_omniperf(
     tmp_path: Path, on_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +312,7 @@ def test_a_process_that_is_not_seen_is_lost_data(tmp_path: Path, on_path: Path) 
     assert BACKEND.progress(request) == ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_keeps_the_runs_that_were_done(tmp_path: Path, on_path: Path) -> None:
     done = tmp_path / "out/raw/rocprof-compute/SQ_LEVEL_WAVES.csv"
 

@@ -76,6 +76,7 @@ def test_a_run_on_a_machine_with_gpus_has_their_readings(machine: Path, tmp_path
     assert "2 GPUs at 10 Hz through amdsmi" in notices(capture)["telemetry"]
 
 
+@pytest.mark.slow
 def test_visibility_of_the_command_counts(
     machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_visibility_of_the_command_counts(
     assert found[(found.subject == "gpu:0") & (found.metric == "power_w")].value.iloc[0] == 211
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("profiler", "place"),
     [
@@ -111,6 +113,7 @@ def test_readings_go_to_the_gpu_that_the_profiler_names(
     assert inside.any()  # one clock
 
 
+@pytest.mark.slow
 def test_a_recording_whose_gpu_is_not_here_is_not_joined(
     standins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_machine_without_a_gpu_is_silent(tmp_path: Path, monkeypatch: pytest.M
     assert set(notices(capture)) == {"no-device-data"} and len(capture.samples) == 0
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_by_name_and_is_not_there_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +153,7 @@ def test_what_was_asked_for_by_name_and_is_not_there_is_said(
     assert "no GPU of the amdgpu driver" in notices(capture)["telemetry-missing"]
 
 
+@pytest.mark.slow
 def test_a_replayed_recording_is_not_given_this_machines_readings(
     machine: Path, tmp_path: Path, examples: Path
 ) -> None:
@@ -167,6 +172,7 @@ def profile(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_command_takes_source_and_rate(machine: Path, tmp_path: Path) -> None:
     done = profile(
         "--telemetry", "sysfs", "--telemetry-hz", "10", "--out", "o", "--json", "--", *NAP, folder=tmp_path
@@ -189,6 +195,7 @@ def test_a_wrong_choice_is_a_usage_error(tmp_path: Path, wrong: tuple[str, str])
     assert done.returncode == 2 and wrong[0] in done.stderr
 
 
+@pytest.mark.slow
 def test_what_was_read_is_no_warning_and_what_is_missing_is(machine: Path, tmp_path: Path) -> None:
     done = profile("--telemetry-hz", "10", "--out", "o", "--json", "--", *NAP, folder=tmp_path)
     warned = {each["code"] for each in json.loads(done.stdout)["integrity"]["warnings"]}

@@ -44,6 +44,7 @@ def test_a_regression_fails_by_as_much_as_is_asked_for(saved, capsys, new, limit
     assert "step" in said.out  # the comparison is shown whatever comes of it
 
 
+@pytest.mark.slow
 def test_a_gate_that_cannot_see_is_not_passed(saved, capsys, tmp_path):
     code, said = run(capsys, saved / "base", saved / "same", "--fail-on-regression", "0.1%")
     assert code == 19 and "would not have been shown" in said.err and "record more steps" in said.err
@@ -80,6 +81,7 @@ def test_an_unknown_format_is_refused_with_those_there_are(saved, capsys):
     assert code == 2 and "json" in said.err and "terminal" in said.err
 
 
+@pytest.mark.slow
 def test_json_holds_the_first_pair_and_more_beside_it(saved, capsys):
     code, said = run(capsys, saved / "base", saved / "same", saved / "slow", "--json")
     found = json.loads(said.out)
@@ -94,6 +96,7 @@ def test_json_holds_the_first_pair_and_more_beside_it(saved, capsys):
     assert code == 12 and "new 2, step" in said.err and "new 1 of 2" in said.out
 
 
+@pytest.mark.slow
 def test_every_format_is_written_and_replaced_only_when_asked(saved, capsys, tmp_path):
     code, said = run(capsys, saved / "base", saved / "slow", "--out", tmp_path / "out", "-q")
     written = {each.name for each in (tmp_path / "out").iterdir()}
@@ -108,6 +111,7 @@ def test_every_format_is_written_and_replaced_only_when_asked(saved, capsys, tmp
     assert code == 2 and "is a folder" in said.err
 
 
+@pytest.mark.slow
 def test_a_folder_of_repeats_is_one_side(saved, capsys, tmp_path):
     for side, factor in (("before", 1.0), ("after", 1.06)):
         for number in range(3):

@@ -56,6 +56,7 @@ def test_standard_counters_give_measured_bytes(standins: Path, tmp_path: Path) -
     assert "a file of ours defines them" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_saved_run_gives_the_same_again(standins: Path, tmp_path: Path) -> None:
     profile(
         *("--counters", "bandwidth", "--gpu", "MI100", "--out", "out", "--", "sleep", "0.3"), path=standins

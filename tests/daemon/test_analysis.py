@@ -168,6 +168,7 @@ def test_aggregates_hold_every_dispatch(tmp_path, examples):
     assert sum(each["n"] for each in rows) == window.summary["integrity"]["dispatches"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "limits", "reason"),
     [
@@ -263,6 +264,7 @@ def test_what_is_over_or_gone_leaves_nothing_in_the_work_folder(tmp_path, exampl
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_written_keeps_the_result_back_until_it_can(tmp_path, examples, monkeypatch):
     monkeypatch.setattr(module, "LOOK_S", 0.2)
 
@@ -290,6 +292,7 @@ def test_a_store_that_cannot_be_written_keeps_the_result_back_until_it_can(tmp_p
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_no_analysis_runs_while_a_window_is_open(tmp_path, examples, monkeypatch):
     monkeypatch.setattr(module, "OPEN_S", 0.05)
 

@@ -117,6 +117,7 @@ def test_other_traffic_or_another_model_is_not_compared_and_that_is_said(store):
     assert not world.found
 
 
+@pytest.mark.slow
 def test_a_year_of_noise_gives_no_more_false_alarms_than_set():
     """Four families for a year, each with its day, its drift and outliers; one alarm a week is allowed."""
     chance = random.Random(7)

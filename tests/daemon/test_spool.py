@@ -186,6 +186,7 @@ def contents(folder, recording):
     (folder / "share.tar.gz").write_bytes(packed.getvalue())
 
 
+@pytest.mark.slow
 def test_five_hundred_drops_most_of_them_bad_stop_nothing(tmp_path, recording, monkeypatch):
     outside = tmp_path / "secret"
     outside.write_text("secret")

@@ -111,6 +111,7 @@ def test_a_window_is_profiled_kept_in_the_ledger_and_handed_on(tmp_path, example
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_the_schedule_opens_windows_by_itself(tmp_path, examples):
     async def scenario():
         async with world(tmp_path, examples, every_s=1.0) as (context, engine, part), running(part):
@@ -232,6 +233,7 @@ def test_stopping_the_daemon_in_a_window_leaves_no_profiler_on(tmp_path, example
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_killed_window_process_is_told_and_its_profiler_stopped_before_the_next(tmp_path, examples):
     async def scenario():
         async with world(tmp_path, examples, profiles={"kernel-trace": {"window_s": 5.0}}) as made:
@@ -253,6 +255,7 @@ def test_a_killed_window_process_is_told_and_its_profiler_stopped_before_the_nex
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_window_that_writes_too_much_is_aborted(tmp_path, examples):
     async def scenario():
         async with world(tmp_path, examples, max_window_bytes=1000) as (context, engine, part), running(part):
@@ -266,6 +269,7 @@ def test_a_window_that_writes_too_much_is_aborted(tmp_path, examples):
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_what_a_kill_of_the_daemon_left_is_taken_up_or_ended(tmp_path, examples):
     async def scenario():
         async with world(tmp_path, examples) as (context, engine, part):
@@ -304,6 +308,7 @@ def test_what_a_kill_of_the_daemon_left_is_taken_up_or_ended(tmp_path, examples)
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_threshold_asks_for_a_window_of_the_engine_it_is_about(tmp_path, examples):
     async def scenario():
         async with world(tmp_path, examples) as (context, engine, part):
@@ -360,6 +365,7 @@ def test_the_exporter_is_a_rival_where_its_profiling_fields_are_on(body, found):
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_the_capture_of_a_window_is_what_profile_makes(tmp_path, examples):
     async def scenario():
         async with world(tmp_path, examples) as (context, _, part), running(part):

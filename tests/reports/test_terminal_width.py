@@ -110,6 +110,7 @@ def test_tables_fit_or_have_nothing_left_to_give(
     assert {len(line) for line in lines} == {total}
 
 
+@pytest.mark.slow
 @pytest.mark.captures
 @pytest.mark.parametrize("width", [60, 80])
 @pytest.mark.parametrize(

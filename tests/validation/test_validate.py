@@ -71,6 +71,7 @@ def test_one_command_runs_all_profilers_and_packs_what_they_read(
     assert copy.bytes_per_dispatch.basis == "measured" and copy.bytes_per_dispatch.value == 2 * 268_435_456
 
 
+@pytest.mark.slow
 def test_a_failed_check_is_an_exit_code_and_a_line(bench: Any, run: Run, tmp_path: Path) -> None:
     bench.play(copy={"read": 400e6})
     words = ("doctor", "--python", bench.python, "--counters", "bandwidth", "--profiler", "rocprofv3")
@@ -132,6 +133,7 @@ def test_options_need_validate_and_nothing_is_written_over(bench: Any, run: Run,
     assert code == 2 and "there is something of that name" in said
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_an_archive_of_what_was_done(bench: Any, tmp_path: Path) -> None:
     bench.patch.setenv("STANDIN_FAULT", "hang")
     out = tmp_path / "kit"
@@ -165,6 +167,7 @@ def test_a_program_that_fails_without_a_profiler_ends_it(bench: Any, run: Run, t
     assert {each["trial"] for each in failed} == {"no profiler"} and told["counts"]["pass"] == 0
 
 
+@pytest.mark.slow
 def test_rocprof_compute_is_judged_by_its_workload(bench: Any, run: Run, tmp_path: Path) -> None:
     words = ("doctor", "--python", bench.python, "--profiler", "rocprof-compute", "--json")
     code, printed, _ = run(*words, "--validate", tmp_path / "kit")
@@ -174,6 +177,7 @@ def test_rocprof_compute_is_judged_by_its_workload(bench: Any, run: Run, tmp_pat
     assert passed >= {("waves", "copy"), ("read-bytes", "copy"), ("time", "copy"), ("launches", "w4a16")}
 
 
+@pytest.mark.slow
 def test_checks_that_break_cost_no_other_verdict(
     bench: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
