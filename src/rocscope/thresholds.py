@@ -89,6 +89,9 @@ class Compare(_Data):
 
     serving_noise: dict[str, Noise]  # by figure of a load
     run_to_run_frac: Figure  # by which a kernel's or step's time may differ between two runs of one thing
+    run_to_run_launch_s: Figure  # and each launch of a kernel,
+    run_to_run_family_launch_s: Figure  # each launch of a family,
+    run_to_run_idle_s: Figure  # the time of a step in which no kernel runs
 
 
 class Forecasts(_Data):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from rocscope.comparison import allowance as allowances
 from rocscope.comparison import (
     clocks,
     comparable,
@@ -22,13 +23,13 @@ from rocscope.comparison import (
 )
 from rocscope.comparison import panel as panels
 from rocscope.comparison import reasons as why
-from rocscope.comparison.judging import BUSY, OVERLAP, PERIOD, Judged, Measured
+from rocscope.comparison.allowance import Allowance
+from rocscope.comparison.judging import BUSY, GAPS, OVERLAP, PERIOD, Judged, Measured
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Comparison, Difference, Statistics, Tier
 from rocscope.comparison.side import Side
 from rocscope.comparison.step_matrix import Recorded, read
-from rocscope.thresholds import thresholds
-from rocscope.wording import percent
+from rocscope.wording import duration
 
 LEVEL: Final = 0.95
 _TIERS_FRAC: Final = 0.6  # of the chance of being wrong that tiers and phases may take; the rest is kernels'
@@ -70,7 +71,8 @@ def compare(
     if not base.analysis.kernels and not new.analysis.kernels:
         notes = []  # loads alone
     if not reasons:
-        found = _judged(recorded[0], recorded[1], (1 - level) / pairs)  # type: ignore[arg-type]  # no reasons
+        chance, allowed = (1 - level) / pairs, allowances.between(base, new)
+        found = _judged(recorded[0], recorded[1], chance, allowed)  # type: ignore[arg-type]  # no reasons
         if found is None:
             notes.append(
                 "no steps in common: neither the same step annotations nor a repeating sequence in both"
@@ -135,13 +137,16 @@ def _recorded(side: Side) -> list[Recorded] | str:
     return known or next(each for each in found if isinstance(each, str))
 
 
-def _judged(base: list[Recorded], new: list[Recorded], chance: float) -> _Steps | None:
+def _judged(base: list[Recorded], new: list[Recorded], chance: float, allowed: Allowance) -> _Steps | None:
     """Judge the steps that both sides have, wrong anywhere with at most ``chance``."""
     known = panels.panels(base, new, least=judging.LEAST_STEPS)
     if not known:
         return None
     families, groups = differences.groups(known[0])
-    measured = [judging.measure(known[0], groups), *(judging.measure(each, []) for each in known[1:])]
+    measured = [
+        judging.measure(known[0], groups, families=len(families), allowed=allowed),
+        *(judging.measure(each, [], allowed=allowed) for each in known[1:]),
+    ]
     mixtures = phase_rows.mixtures(known)
     several = [each for each in mixtures if len(each.panels) > 1]
     count = sum(each.judged for each in measured) + len(several)
@@ -189,7 +194,7 @@ def _with_steps(base: Side, new: Side, found: _Steps, fit: bool) -> dict[str, An
         "times_of": "step",
         "noise_floor_frac": step_tier.floor(found.judged[0]),
         "notes": [
-            *([] if first.by_run else [_within(base, new)]),
+            *([] if first.by_run else [_within(base, new, first), *_waits(first)]),
             *([told] if (told := context.note(found.panels[0])) else []),
             *notes,
         ],
@@ -197,7 +202,7 @@ def _with_steps(base: Side, new: Side, found: _Steps, fit: bool) -> dict[str, An
 
 
 def _statistics(found: _Steps, level: float, pairs: int) -> Statistics:
-    by_run = found.measured[0].by_run
+    by_run, allowed = found.measured[0].by_run, found.measured[0].allowed
     return Statistics(
         method=_METHOD_REPEATS if by_run else _METHOD_STEPS,
         unit="repeat" if by_run else "step",
@@ -206,7 +211,10 @@ def _statistics(found: _Steps, level: float, pairs: int) -> Statistics:
         comparisons=found.comparisons * pairs,
         draws=None if by_run else resampling.DRAWS,
         seed=None if by_run else resampling.SEED,
-        run_to_run_frac=None if by_run else found.measured[0].allowance,
+        run_to_run_frac=None if by_run else allowed.frac,
+        run_to_run_launch_s=None if by_run else allowed.launch_ns * 1e-9,
+        run_to_run_family_launch_s=None if by_run else allowed.family_launch_ns * 1e-9,
+        run_to_run_idle_s=None if by_run else allowed.idle_ns * 1e-9,
     )
 
 
@@ -227,13 +235,26 @@ def _phases(base: Side, new: Side, found: _Steps, fit: bool) -> tuple[list[Diffe
     return [*rows, *others], notes
 
 
-def _within(base: Side, new: Side) -> str:
+def _within(base: Side, new: Side, measured: Measured) -> str:
     some = "one of them" if len(base.runs) > 1 or len(new.runs) > 1 else "these two recordings"
     return (
         f"intervals hold the spread between steps of {some}, not from run to run, for which "
-        f"{percent(thresholds().compare.run_to_run_frac.value)} is allowed: repeat both before you trust a "
-        "small difference"
+        f"{allowances.told(measured.allowed)} allowed: repeat both before you trust a small difference"
     )
+
+
+def _waits(measured: Measured) -> list[str]:
+    """Say where the step's interval is wider for a change of idle time that may be this run's own."""
+    period, own_ns = float(measured.base.mean[PERIOD]), measured.idle_ns
+    if abs(own_ns) <= measured.allowed.frac * period:
+        return []
+    change_ns = float(measured.new.mean[GAPS] - measured.base.mean[GAPS])
+    way = "longer" if change_ns > 0 else "less"
+    part = "which" if own_ns == change_ns else f"of which {duration(abs(own_ns))}"
+    return [
+        f"the GPU waited {duration(abs(change_ns))} a step {way}, {part} may be this run's own, by its host: "
+        "the step's interval holds with it and without"
+    ]
 
 
 def _without_steps(base: Side, new: Side) -> dict[str, Any]:

@@ -86,8 +86,8 @@ class _Writer:
             high_frac=each.high,
             verdict=each.verdict if self._comparable and column != OVERLAP else None,  # nobody's aim
             step_frac=part,
-            step_low_frac=None if margin is None else part - margin,
-            step_high_frac=None if margin is None else part + margin,
+            step_low_frac=None if margin is None else part - margin - max(0.0, each.idle_ns) / whole,
+            step_high_frac=None if margin is None else part + margin - min(0.0, each.idle_ns) / whole,
             base_frac=shares[0],
             new_frac=shares[1],
             base_dispatches=dispatches[0],

@@ -8,18 +8,18 @@ and the interval of the sides swapped is its mirror image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rocscope.comparison import context, resampling, spread, student
+from rocscope.comparison.allowance import NOTHING, Allowance
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.resampling import Chance
 from rocscope.comparison.result import Verdict
 from rocscope.comparison.spread import Spread
-from rocscope.thresholds import thresholds
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -41,11 +41,24 @@ class Measured:
     by_run: bool  # the unit is a repeat
     judged: bool  # there are enough units for a verdict
     calls: tuple[Floats, Floats]  # launches a step
+    families: int  # groups that are families, before those of kernels
+    allowed: Allowance  # by which runs of one thing may differ; nothing where repeats show it
+
+    def allowance(self, column: int) -> float:
+        """By how much the time of a column may differ between runs of one thing, relative."""
+        group = column - BUSY - 1
+        if group < 0:
+            return self.allowed.frac
+        launches, time_ns = (
+            max(float(each[column]) for each in pair)
+            for pair in (self.calls, (self.base.mean, self.new.mean))
+        )
+        return self.allowed.of_launches(launches, time_ns, family=group < self.families)
 
     @property
-    def allowance(self) -> float:
-        """By how much runs of one thing may differ, relative, where no repeats show it."""
-        return 0.0 if self.by_run else thresholds().compare.run_to_run_frac.value
+    def idle_ns(self) -> float:
+        """The part of the change of idle time that a run may have made by itself."""
+        return self.allowed.of_idle(float(self.new.mean[GAPS] - self.base.mean[GAPS]))
 
     @property
     def degrees(self) -> Floats:
@@ -87,6 +100,7 @@ class Judged:
     error: float  # standard error of the difference; NaN unknown
     critical: float
     allowance: float  # by which runs of one thing may differ, relative
+    idle_ns: float = 0.0  # of the change, that a run may have made by itself
 
     @property
     def verdict(self) -> Verdict | None:
@@ -104,8 +118,18 @@ class Judged:
         return found if math.isfinite(found) else None
 
 
-def measure(panel: Panel, groups: list[Group], draws: int = resampling.DRAWS) -> Measured:
-    """Return what both sides of a panel took: columns as in :class:`Measured`."""
+def measure(
+    panel: Panel,
+    groups: list[Group],
+    draws: int = resampling.DRAWS,
+    *,
+    families: int = 0,
+    allowed: Allowance = NOTHING,
+) -> Measured:
+    """Return what both sides of a panel took: columns as in :class:`Measured`.
+
+    The first ``families`` of ``groups`` are families. ``allowed`` is between runs, where no repeats tell.
+    """
     tables = [_table(panel, groups, side) for side in (0, 1)]
     tables, extra = context.adjusted(panel, tables)
     runs = [panel.base.run, panel.new.run]
@@ -121,14 +145,14 @@ def measure(panel: Panel, groups: list[Group], draws: int = resampling.DRAWS) ->
             for (values, counts), of_run, steps in zip(tables, runs, (panel.base, panel.new), strict=True)
         ]
         base, new = (each.plus(more) for each, more in zip(between(*inside), extra, strict=True))
-        return Measured(base, new, None, (numbers[0], numbers[1]), True, True, calls)
+        return Measured(base, new, None, (numbers[0], numbers[1]), True, True, calls, families, NOTHING)
     counts = (len(tables[0][0]), len(tables[1][0]))
     chance = None
     if min(counts) > 1:
         chance = resampling.draw(tables[0][0], tables[1][0], (spreads[0], spreads[1]), draws)
     enough = min(counts) >= LEAST_STEPS and chance is not None
     base, new = (each.plus(more) for each, more in zip(spreads, extra, strict=True))
-    return Measured(base, new, chance, counts, False, enough, calls)
+    return Measured(base, new, chance, counts, False, enough, calls, families, allowed)
 
 
 def _drifting(found: Spread) -> Spread:
@@ -197,16 +221,43 @@ def judge(measured: Measured, column: int, critical: float) -> Judged:
     base, new = float(measured.base.mean[column]), float(measured.new.mean[column])
     first, second = float(measured.base.variance[column]), float(measured.new.variance[column])
     known = critical if measured.judged else None
-    return decided(base, new, first, second, known, allowance=measured.allowance)
+    idle_ns = measured.idle_ns if column in (PERIOD, GAPS) else 0.0
+    return decided(base, new, first, second, known, allowance=measured.allowance(column), idle_ns=idle_ns)
 
 
 def decided(
-    base: float, new: float, first: float, second: float, critical: float | None, *, allowance: float
+    base: float,
+    new: float,
+    first: float,
+    second: float,
+    critical: float | None,
+    *,
+    allowance: float,
+    idle_ns: float = 0.0,
 ) -> Judged:
     """Say what changed from ``base`` to ``new``, whose variances are ``first`` and ``second``.
 
-    By ``allowance``, relative, runs of one thing may differ: the interval is so much wider either way.
+    By ``allowance``, relative, runs of one thing may differ: the interval is so much wider either way. Of the
+    change ``idle_ns`` may be the run's own: what is said holds with it and without it.
     """
+    seen = _decided(base, new, first, second, critical, allowance=allowance)
+    if not idle_ns or seen.shown is None:
+        return seen
+    without = _decided(base, new - idle_ns, first, second, critical, allowance=allowance)
+    both = (seen, without)
+    known = all(each.low is not None and each.high is not None for each in both)
+    return replace(
+        seen,
+        low=min(each.low or 0.0 for each in both) if known else None,
+        high=max(each.high or 0.0 for each in both) if known else None,
+        shown=bool(seen.shown and without.shown and seen.verdict == without.verdict),
+        idle_ns=idle_ns,
+    )
+
+
+def _decided(
+    base: float, new: float, first: float, second: float, critical: float | None, *, allowance: float
+) -> Judged:
     change = new / base - 1 if base > 0 and new > 0 else None
     error = math.sqrt(first + second) if math.isfinite(first + second) else math.nan
     if critical is None or math.isnan(error):

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from rocscope.comparison import student
-from rocscope.comparison.judging import Judged, Measured, decided
+from rocscope.comparison.judging import GAPS, Judged, Measured, decided
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Difference
 from rocscope.comparison.side import Side
@@ -48,16 +48,26 @@ def judged(mixture: Mixture, measured: list[Measured], chance: float) -> Judged:
         sides.append((mean, variance))
     (base, first), (new, second) = sides
     total = first + second
-    allowance = parts[0][0].allowance
+    allowed = parts[0][0].allowed
     if not all(each.judged for each, _ in parts) or not math.isfinite(total):
-        return decided(base, new, first, second, None, allowance=allowance)
+        return decided(base, new, first, second, None, allowance=allowed.frac)
     shares = [
         (weight**2 * float(getattr(each, name).variance[0])) ** 2 / float(getattr(each, name).degrees[0])
         for each, weight in parts
         for name in ("base", "new")
     ]
     degrees = total**2 / sum(shares) if sum(shares) > 0 else 1.0
-    return decided(base, new, first, second, student.value(chance, max(1.0, degrees)), allowance=allowance)
+    idle_ns = sum(weight * float(each.new.mean[GAPS] - each.base.mean[GAPS]) for each, weight in parts)
+    critical = student.value(chance, max(1.0, degrees))
+    return decided(
+        base,
+        new,
+        first,
+        second,
+        critical,
+        allowance=allowed.frac,
+        idle_ns=allowed.of_idle(idle_ns),
+    )
 
 
 def row(phase: str, found: Judged, *, comparable: bool) -> Difference:

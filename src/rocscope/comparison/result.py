@@ -118,7 +118,10 @@ class Statistics(_Finding):
     comparisons: int  # figures that a verdict could have been given on, over all comparisons
     draws: int | None
     seed: int | None
-    run_to_run_frac: float | None  # allowed for what runs differ by, where no repeats show it
+    run_to_run_frac: float | None  # allowed for what runs differ by, where no repeats show it; a share,
+    run_to_run_launch_s: float | None = None  # and of each launch of a kernel,
+    run_to_run_family_launch_s: float | None = None  # of each launch of a family,
+    run_to_run_idle_s: float | None = None  # of the time of a step in which no kernel runs
 
 
 class Comparison(_Finding):
