@@ -338,7 +338,7 @@ def side(capture: Capture, options: AnalyzeOptions | None = None, progress: Prog
     )
 
 
-def _plain_reports(options: ProfileOptions) -> tuple[Report, ...] | None:
+def _plain_reports(options: ProfileOptions) -> tuple[Report[Analysis], ...] | None:
     """Where no device data was asked for and no folder named, the reports that need no charts."""
     if options.every_report:
         return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_reports(
-    analysis: Analysis, capture: Capture, out: Path, *, chosen: Sequence[Report] | None = None
+    analysis: Analysis, capture: Capture, out: Path, *, chosen: Sequence[Report[Analysis]] | None = None
 ) -> dict[str, Path]:
     """Write every report, or those ``chosen``, and the capture into ``out``; return what was written.
 

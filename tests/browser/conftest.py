@@ -48,10 +48,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     texts = {name: html.REPORT.render(analysis) for name, analysis in made.items()}
     texts |= {
-        "compare": comparison_html.render(compared.sample_comparison()),
-        "compare-several": comparison_html.render(compared.several_comparison()),
-        "compare-unlike": comparison_html.render(compared.unlike_comparison()),
-        "compare-hostile": comparison_html.render(compared.hostile_comparison()),
+        "compare": comparison_html.REPORT.render(compared.sample_comparison()),
+        "compare-several": comparison_html.REPORT.render(compared.several_comparison()),
+        "compare-unlike": comparison_html.REPORT.render(compared.unlike_comparison()),
+        "compare-hostile": comparison_html.REPORT.render(compared.hostile_comparison()),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

@@ -28,9 +28,23 @@ def test_the_verdict_comes_first_in_eighty_columns(saved, capsys, monkeypatch):
     code, said = run(capsys, saved / "base", saved / "slow")
     lines = said.out.splitlines()
     assert code == 0 and max(map(len, lines)) <= 80
-    assert lines[1].startswith("worse") and "step" in lines[1] and "+5." in lines[1]
-    assert "Noise floor" in said.out and "95.0 % chance" in said.out
-    assert said.out.index("Families") < said.out.index("Kernels") < said.out.index("note:")
+    assert lines[0].startswith("New is worse: a step takes 5.") and lines[0].endswith("% longer.")
+    row = lines[lines.index("step: period") + 1].split()
+    assert row[0] == "worse" and any(each.startswith("+5.") for each in row)
+    assert "would not" in said.out and "95.0 % chance" in said.out
+    assert said.out.index("What changed in a step") < said.out.index("Kernels") < said.out.index("Notes")
+    assert not any(line.endswith(" ") for line in lines)
+
+
+def test_quiet_shows_no_table_but_what_was_asked_for_by_name(saved, capsys, tmp_path):
+    code, said = run(capsys, saved / "base", saved / "slow", "-q", "--fail-on-regression", "3%")
+    assert code == 12 and said.out == "" and "worse by 3 % or more" in said.err
+    code, said = run(capsys, saved / "base", saved / "slow", "-q", "--out", tmp_path / "out")
+    assert code == 0 and [line.split()[0] for line in said.out.splitlines()] == [
+        "html", "json", "markdown", "terminal",
+    ]  # fmt: skip
+    code, said = run(capsys, saved / "base", saved / "slow", "-q", "--format", "markdown")
+    assert code == 0 and said.out.startswith("## New is worse")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +107,7 @@ def test_json_holds_the_first_pair_and_more_beside_it(saved, capsys):
     assert wide >= narrow  # chances are shared out over both comparisons
     assert other["statistics"]["comparisons"] == 2 * alone["statistics"]["comparisons"]
     code, said = run(capsys, saved / "base", saved / "same", saved / "slow", "--fail-on-regression", "3%")
-    assert code == 12 and "new 2, step" in said.err and "new 1 of 2" in said.out
+    assert code == 12 and "new 2, step" in said.err and "New 1 of 2" in said.out
 
 
 @pytest.mark.slow

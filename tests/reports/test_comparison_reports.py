@@ -1,5 +1,6 @@
 """A comparison as a page and as Markdown: the verdict first, each tier by itself, nothing invented."""
 
+import io
 import re
 
 import pytest
@@ -13,13 +14,14 @@ from sample_comparison import (
     unlike_comparison,
 )
 
-from rocscope.comparison.result import Comparison
-from rocscope.reports import comparison_html, comparison_markdown, figures
+from rocscope.comparison.result import Comparison, Reason
+from rocscope.reports import comparison_html, comparison_markdown, comparison_text, figures
+from rocscope.reports import comparison_rows as rows
 from rocscope.reports import comparison_words as words
 from rocscope.reports.charts import changes
 from rocscope.reports.charts.changes import Change
 
-REPORTS = (comparison_html.COMPARISON_HTML, comparison_markdown.COMPARISON_MARKDOWN)
+REPORTS = (comparison_html.REPORT, comparison_markdown.REPORT, comparison_text.REPORT)
 
 
 def plain(text: str) -> str:
@@ -37,7 +39,7 @@ def test_a_gain_under_one_load_and_a_loss_under_another_both_show() -> None:
     for report in REPORTS:
         text = plain(report.render(sample_comparison()))
         assert "Better at concurrency 2; worse at concurrency 6" in text
-        for part in ("52.90 tokens/s", "56.25 tokens/s", "+6.33 %", "+4.33 % to +8.33 %", "−7.12 %"):
+        for part in ("52.90 tokens/s", "56.25 tokens/s", "+6.33 %", "to +8.33 %", "−7.12 %"):
             assert part in text, (report.name, part)
 
 
@@ -124,38 +126,92 @@ def test_reasons_forecasts_and_what_else_differs_are_told(report) -> None:
 
 
 def test_forecasts_that_nobody_tried_are_folded_away_or_left_out() -> None:
-    page = comparison_html.render(sample_comparison())
+    page = comparison_html.REPORT.render(sample_comparison())
     assert "1 that nobody worked on" in page
     assert page.index("kernel-fill is limited") < page.index("1 that nobody worked on")
-    assert "timeline-idle" not in comparison_markdown.render(sample_comparison())
+    assert "timeline-idle" not in comparison_markdown.REPORT.render(sample_comparison())
     alone = sample_comparison(forecasts=[sample_comparison().forecasts[-1]])
-    assert "None of them was tried" in comparison_html.render(alone)
-    assert "### Forecasts" not in comparison_markdown.render(alone)
+    assert "None of them was tried" in comparison_html.REPORT.render(alone)
+    assert "### Forecasts" not in comparison_markdown.REPORT.render(alone)
 
 
 def test_hostile_text_stays_text() -> None:
-    page = comparison_html.render(hostile_comparison())
+    page = comparison_html.REPORT.render(hostile_comparison())
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert "<img" not in own and "<script" not in own and "\x1b" not in own and "\u202e" not in own
     assert HOSTILE_NAMES[1].replace("'", "&#39;").replace("=", "=") in own
-    text = comparison_markdown.render(hostile_comparison())
+    text = comparison_markdown.REPORT.render(hostile_comparison())
     outside = re.sub(r"(`+).*?\1", "", text)
     assert "<script>" not in outside and "@everyone" not in outside and "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_terminal_shows_whole_figures_in_its_width(width: int) -> None:
+    from rich.console import Console
+
+    for comparison in (sample_comparison(), several_comparison(), unlike_comparison(), hostile_comparison()):
+        out = io.StringIO()
+        comparison_text.show(comparison, Console(file=out, width=width))
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= width and not any(line.endswith(" ") for line in lines)
+        assert "\x1b" not in out.getvalue() and "\u202e" not in out.getvalue()
+        for tier in comparison.tiers if comparison.base["id"] == "base1" else ():
+            base, new = (plain(words.amount(each, tier.unit)) for each in (tier.base, tier.new))
+            assert f"{tier.verdict} {base} {new} {plain(figures.change(tier.change_frac))}" in plain(
+                out.getvalue()
+            )
+
+
+def test_text_reports_say_as_much_as_each_other() -> None:
+    """Each row of Markdown stands in the terminal's text with the same figures."""
+    told = plain(comparison_text.REPORT.render(sample_comparison()))
+    for table in (rows.tiers, rows.families, rows.phases, rows.kernels, rows.forecasts):
+        found = table(sample_comparison())
+        assert found.rows
+        for name, verdict, *cells in found.rows:
+            short = [plain(cell).replace(" % to ", " to ") for cell in cells]
+            word = verdict.replace("no difference shown", "none shown") if found.of else verdict
+            assert " ".join((word, *short)) in told, name
+
+
+def test_several_recordings_are_told_apart_in_text() -> None:
+    for report in (comparison_markdown.REPORT, comparison_text.REPORT):
+        text = report.render(several_comparison())
+        assert "New 1 of 2: Better at concurrency 2" in text and "New 2 of 2: New is better: a step" in text
+
+
+def test_a_synthetic_side_is_said_on_the_first_line() -> None:
+    for report in (comparison_markdown.REPORT, comparison_text.REPORT):
+        first = report.render(sample_comparison()).splitlines()[0]
+        assert "Base is synthetic, not recorded" in first
+        recorded = {"id": "a", "provenance": "recorded", "sources": ["a/"]}
+        text = report.render(sample_comparison(base=recorded, new=recorded))
+        assert "not recorded" not in text
+
+
+def test_reasons_that_are_left_out_are_counted() -> None:
+    told = {"about": "step", "evidence": ["a", "b", "c"], "basis": "measured"}
+    many = [Reason(text=f"reason {number}", **told) for number in range(13)]
+    for report in (comparison_markdown.REPORT, comparison_text.REPORT):
+        text = report.render(sample_comparison(reasons=many)).replace("`", "")
+        assert "reason 9" in text and "reason 10" not in text and "- 3 more in compare.json" in text
+    text = comparison_markdown.REPORT.render(sample_comparison(reasons=many))
+    assert "  - 1 more in `compare.json`" in text
 
 
 def test_a_million_kernels_do_not_make_a_page_of_a_million_rows() -> None:
     rows = [sample_difference(f"kernel_{i}", 1e-3, 1e-3 + 1e-6 * i, match="same") for i in range(900)]
     other = sample_comparison(kernels=rows)
-    page = comparison_html.render(sample_comparison(kernels=rows, more=[other]))
+    page = comparison_html.REPORT.render(sample_comparison(kernels=rows, more=[other]))
     most = comparison_html.MAX_KERNELS + comparison_html.MAX_KERNELS_OF_OTHERS
     assert page.count('<tbody id="kernel') == most
     assert "500 kernels that changed less" in page and "kernel_899" in page
     assert len(page) < 3_000_000
-    assert "888 more changed less." in comparison_markdown.render(sample_comparison(kernels=rows))
+    assert "888 more changed less" in comparison_markdown.REPORT.render(sample_comparison(kernels=rows))
 
 
 def test_the_page_stands_under_the_same_policy() -> None:
-    page = comparison_html.render(sample_comparison())
+    page = comparison_html.REPORT.render(sample_comparison())
     assert "default-src 'none'" in page.replace("&#39;", "'")
     assert "style=" not in page and "Plotly" not in page
 
@@ -189,4 +245,4 @@ def test_changes_are_written_with_their_sign() -> None:
 
 def test_it_can_be_told_from_json_again() -> None:
     again = Comparison.model_validate_json(several_comparison().model_dump_json())
-    assert comparison_html.render(again) == comparison_html.render(several_comparison())
+    assert comparison_html.REPORT.render(again) == comparison_html.REPORT.render(several_comparison())

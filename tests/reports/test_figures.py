@@ -11,7 +11,7 @@ from rocscope.reports import figures
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0.01264, "12.6 ms"), (45.4e-6, "45.4 µs"), (999.6e-9, "1.00 µs"), (0, "0 s"), (125.0, "125 s"),
-     (2.4e-9, "2.40 ns"), (4e-12, "0.00400 ns"), (1234567.0, "1,230,000 s"), (-0.5, "-500 ms")],
+     (2.4e-9, "2.40 ns"), (4e-12, "0.00400 ns"), (1234567.0, "1,230,000 s"), (-0.5, "−500 ms")],
 )  # fmt: skip
 def test_seconds_have_three_digits_and_a_unit(value: float, expected: str) -> None:
     assert figures.ordinary_spaces(figures.seconds(value)) == expected
@@ -20,7 +20,7 @@ def test_seconds_have_three_digits_and_a_unit(value: float, expected: str) -> No
 @pytest.mark.parametrize(
     ("frac", "expected"),
     [(0.59878, "59.9 %"), (1.0, "100 %"), (0.0004, "0.04 %"), (0.00001, "<0.01 %"), (0.0, "0 %"),
-     (0.062, "6.20 %"), (0.9996, "100 %"), (-0.071, "-7.10 %")],
+     (0.062, "6.20 %"), (0.9996, "100 %"), (-0.071, "−7.10 %")],
 )  # fmt: skip
 def test_percent(frac: float, expected: str) -> None:
     assert figures.ordinary_spaces(figures.percent(frac)) == expected

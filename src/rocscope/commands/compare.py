@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _known(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Check a format by the list of all of them, which ``--help`` does not wait for."""
-    from rocscope.reports.comparison_report import comparison_reports
+    from rocscope.reports.report import comparison_reports
 
     if value is not None and value not in comparison_reports():
         raise click.BadParameter(f"{value!r} is none of {', '.join(comparison_reports())}", param=param)
@@ -25,7 +25,7 @@ def _known(_: click.Context, param: click.Parameter, value: str | None) -> str |
 def _formats(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
-    from rocscope.reports.comparison_report import comparison_reports
+    from rocscope.reports.report import comparison_reports
 
     found = comparison_reports().values()
     return [CompletionItem(each.name, help=each.help) for each in found if each.name.startswith(incomplete)]
@@ -104,7 +104,7 @@ def _across(_context: click.Context, _parameter: click.Parameter, incomplete: st
 )
 @click.option("--force", is_flag=True, help="Replace PATH.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON, nothing else.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no table; only errors.")
 def COMMAND(  # click gives each by its name
     base: Path,
     new: Path,
@@ -162,7 +162,7 @@ def COMMAND(  # click gives each by its name
             keep=not no_ledger,
             progress=step,
         )
-    _show(comparison, shown, output, out)
+    _show(comparison, shown, output, out, quiet=quiet and name is None)
     for told in checked.check(comparison) if checked else ():
         click.echo(f"warning: {told}", err=True)
     return 0
@@ -185,17 +185,18 @@ def _chosen(name: str | None, output: Path | None, *, as_json: bool, force: bool
     return "json" if as_json else name or "terminal"
 
 
-def _show(comparison: Comparison, name: str, output: Path | None, out: Path | None) -> None:
+def _show(comparison: Comparison, name: str, output: Path | None, out: Path | None, *, quiet: bool) -> None:
     """Print the comparison, or write it to ``output``; write it in every format into ``out``."""
     from rocscope.reports import comparison_text
-    from rocscope.reports.comparison_report import comparison_reports
+    from rocscope.reports.report import comparison_reports
 
     reports = comparison_reports()
     if output is not None:
         _write(output, reports[name].render(comparison))
         click.echo(str(output), err=name == "json")
     elif name == "terminal":
-        comparison_text.show(comparison)
+        if not quiet:
+            comparison_text.show(comparison)
     else:
         click.echo(reports[name].render(comparison), nl=False)
     for each in reports.values() if out is not None else ():

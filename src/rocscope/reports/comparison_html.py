@@ -46,7 +46,7 @@ class _ComparisonHtml:
         ]
         return Page(
             title=words.headline(comparison),
-            banner=_banner(whole),
+            banner=words.banner(comparison),
             sections=sections,
             facts={"words": words, "glossary": words.GLOSSARY},
             charts={},
@@ -54,17 +54,6 @@ class _ComparisonHtml:
             styles=(*STYLES, "style/comparison.css"),
             folder="comparison",
         ).text()
-
-
-def _banner(whole: list[Comparison]) -> str:
-    """Return the first line where a device side was not recorded."""
-    sides = [("Base", whole[0].base), *((("New"), each.new) for each in whole)]
-    odd = [
-        f"{name} is {about['provenance']}, not recorded."
-        for name, about in sides
-        if about.get("provenance") not in (None, "recorded")
-    ]
-    return " ".join(dict.fromkeys(odd))
 
 
 def _answer(comparison: Comparison) -> Section:
@@ -205,9 +194,4 @@ def _forecasts(comparison: Comparison, tail: str, which: str) -> Section | None:
     return Section(f"forecasts{tail}", f"Forecasts{which}", title, "forecasts.html", facts)
 
 
-COMPARISON_HTML = _ComparisonHtml()
-
-
-def render(comparison: Comparison) -> str:
-    """Return ``compare.html``."""
-    return COMPARISON_HTML.render(comparison)
+REPORT = _ComparisonHtml()

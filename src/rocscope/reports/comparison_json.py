@@ -15,4 +15,4 @@ class _ComparisonJson:
         return comparison.model_dump_json(indent=1) + "\n"
 
 
-COMPARISON_JSON = _ComparisonJson()
+REPORT = _ComparisonJson()

@@ -1,208 +1,118 @@
-"""A comparison on a terminal: verdicts first, then what changed most, then why and what to know of it."""
+"""A comparison on a terminal: the verdict first, then why, what changed most, and what to know of it."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from rocscope.comparison.result import Comparison, Difference, Tier
-from rocscope.reports import figures, forecast_text
-from rocscope.reports.text import shorten, visible
+from rocscope.comparison.result import Comparison, Difference
+from rocscope.reports import comparison_rows as rows
+from rocscope.reports import comparison_words as words
+from rocscope.reports import figures
+from rocscope.reports import terminal_parts as draw
+from rocscope.reports.comparison_rows import Table
+from rocscope.reports.terminal_table import Column
+from rocscope.reports.text import clip, shorten
+from rocscope.untrusted import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-WIDTH: Final = 80
-NAME_WIDTH: Final = 21
-TIER_WIDTH: Final = 22
-MAX_ROWS: Final = 12
-_STYLES: Final = {"better": "green", "worse": "red"}
-_SHORT: Final = {"better": "better", "worse": "worse", "no difference shown": "–"}
+_KEEP: Final = {rows.INTERVAL: 1, rows.OF_STEP: 2}  # what goes first where there is no room
+_HEADS: Final = {rows.OF_STEP: "of step"}
+_SHORT: Final = {"no difference shown": "none shown"}  # in a table of changes
 
 
 class _ComparisonText:
     name = "terminal"
-    help = "for 80 columns: verdicts, what changed most, notes"
+    help = "for 80 columns: verdicts, why, what changed most, notes"
     filename = "compare.txt"
 
     def render(self, comparison: Comparison) -> str:
-        """Return what :func:`show` prints, without colours."""
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
-        show(comparison, console)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO above
+        """Return what :func:`show` prints, in 80 columns and without colours."""
+        return draw.rendered(partial(_parts, comparison))
 
 
-COMPARISON_TERMINAL = _ComparisonText()
+REPORT = _ComparisonText()
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
-    """Print ``comparison`` to ``console``, by default standard output, in at most 80 columns."""
-    if console is None:
-        from rich.console import Console
+    """Print ``comparison`` to ``console``, by default standard output."""
+    draw.show(partial(_parts, comparison), console)
 
-        console = Console(highlight=False)
+
+def _parts(comparison: Comparison, width: int) -> draw.Parts:
     whole = [comparison, *comparison.more]
-    for index, each in enumerate(whole):
-        if len(whole) > 1:
-            console.rule(f"new {index + 1} of {len(whole)}: {_sources(each)}", style="default")
-        _one(each, console)
+    first = words.banner(comparison)
+    parts: draw.Parts = [draw.text(first, "bold yellow")] if first else []
+    for number, each in enumerate(whole, 1):
+        which = f"New {number} of {len(whole)}: " if len(whole) > 1 else ""
+        parts += [draw.text(f"{which}{words.headline(each)}", "bold"), *_one(each, width), ""]
+    return parts[:-1]
 
 
-def _sources(comparison: Comparison) -> str:
-    names = [str(each) for each in comparison.new.get("sources") or () if each]
-    return visible(shorten(names[0], 40)) if names else str(comparison.new.get("id"))
-
-
-def _one(comparison: Comparison, console: Console) -> None:
+def _one(comparison: Comparison, width: int) -> draw.Parts:
+    parts: draw.Parts = [draw.text(line) for line in rows.sides(comparison)]
+    parts += [draw.text(f"not comparable: {each}", "bold") for each in comparison.why_not]
     if not comparison.comparable:
-        _print(console, "Not comparable: " + "; ".join(comparison.why_not), style="bold")
-        _print(console, "If that was changed on purpose, name it with --across for verdicts.")
+        parts.append(draw.text("If that was changed on purpose, name it with --across for verdicts."))
+    if sure := words.how_sure(comparison):
+        parts.append(draw.text(sure))
     if comparison.tiers:
-        console.print(_tiers(comparison.tiers))
-    elif comparison.comparable:
-        _print(console, "No verdict: the recordings have no steps in common.", style="bold")
-    for line in _how_sure(comparison):
-        _print(console, line)
-    of = "a step" if comparison.times_of == "step" else "a recording"
-    for title, rows in (
-        ("Phases, of a step of each", comparison.phases),
-        (f"Families, of {of}", [*comparison.families, *comparison.gaps]),
-        (f"Kernels, of {of}", comparison.kernels),
-    ):
-        if rows:
-            console.print()
-            console.print(_table(title, sorted(rows, key=_weight)))
-            if len(rows) > MAX_ROWS:
-                console.print(
-                    f"  and {len(rows) - MAX_ROWS} more that changed less; see --json", markup=False
-                )
-    if scored := [each for each in comparison.forecasts if each.tried]:
-        console.print()
-        console.print(forecast_text.table(scored))
-    if comparison.reasons or comparison.notes or comparison.differs:
-        console.print()
-    for reason in comparison.reasons:
-        _print(console, f"Why ({reason.about}, {reason.basis}): {reason.text}")
-    for text in comparison.differs:
-        _print(console, f"differs: {text}")
-    for note in comparison.notes:
-        _print(console, f"note: {note}")
+        parts += ["", *_named(rows.tiers(comparison), width)]
+    if told := rows.reasons(comparison):
+        parts += ["", draw.text("Why", "bold"), *draw.said(told)]
+    for found in (rows.families(comparison), rows.phases(comparison)):
+        parts += ["", *_table(found, width)] if found.rows else []
+    for found in (rows.kernels(comparison), rows.forecasts(comparison)):
+        parts += ["", *_named(found, width)] if found.rows else []
+    if comparison.notes:
+        parts += ["", draw.text("Notes", "bold"), *draw.said(comparison.notes)]
+    return parts
 
 
-def _print(console: Console, text: str, **how: Any) -> None:
-    console.print(figures.ordinary_spaces(visible(text)), markup=False, **how)
+def _columns(found: Table) -> list[Column]:
+    """Return the columns after the first."""
+    _, verdict, *others = found.header
+    head = Column(verdict, figure=False, whole=True)
+    return [head, *(Column(_HEADS.get(name, name), keep=_KEEP.get(name, 0)) for name in others)]
 
 
-def _how_sure(comparison: Comparison) -> list[str]:
-    found = []
-    if comparison.noise_floor_frac is not None:
-        least = figures.percent(comparison.noise_floor_frac)
-        found.append(f"Noise floor: {least} of a step; what changes less is not shown.")
-    if told := comparison.statistics:
-        found.append(
-            f"All intervals hold at once with {figures.percent(told.level)} chance, from {told.units[0]} and "
-            f"{told.units[1]} {told.unit}s."
-        )
+def _cells(found: Table) -> list[list[str]]:
+    """Return the cells after the first, as short as columns want them."""
+    short = _SHORT if found.of else {}
+    return [
+        [short.get(verdict, verdict), *(cell.replace(f"{figures.NBSP}% to ", " to ") for cell in cells)]
+        for _, verdict, *cells in found.rows
+    ]
+
+
+def _table(found: Table, width: int) -> draw.Parts:
+    cells = [[row[0], *others] for row, others in zip(found.rows, _cells(found), strict=True)]
+    header = [Column(found.header[0], figure=False), *_columns(found)]
+    return draw.table(found.title, header, cells, width, found.more)
+
+
+def _named(found: Table, width: int) -> draw.Parts:
+    """Return a table whose names have a line each: a kernel with its shape, a figure, a target."""
+    names = (
+        [_kernel(row, width) for row in found.of]
+        if found.of
+        else [draw.text(clip(visible(row[0]), width)) for row in found.rows]
+    )
+    told = list(zip(names, _cells(found), strict=True))
+    return draw.named(found.title, _columns(found), told, width, found.more)
+
+
+def _kernel(row: Difference, width: int) -> Text:
+    """Return a kernel's name; of one that was renamed first what it does, of others their shape."""
+    role = (row.role or "").partition(",")[0] if row.match == "renamed" else ""
+    name = visible(f"{role}: {row.name}" if role else row.name)
+    known = "" if role else words.shape(row.problem_shape or row.launch_shape or {})
+    shape = "" if known == figures.UNKNOWN else figures.ordinary_spaces(visible(known))
+    room = max(width - min(len(name), width // 2) - 2, 0)
+    shape = shape if len(shape) <= room else f"{shape[: room - 1]}…"
+    found = draw.text(shorten(name, width - len(shape) - 2))
+    found.append(f"  {shape}" if shape else "", style="dim")
     return found
-
-
-def _plain(headings: list[tuple[str, bool, int | None]], title: str | None = None) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
-    for heading, right, width in headings:
-        justify: Any = "right" if right else "left"
-        table.add_column(heading, justify=justify, no_wrap=width is not None or right, max_width=width)
-    return table
-
-
-def _tiers(tiers: list[Tier]) -> Table:
-    from rich.text import Text
-
-    table = _plain(
-        [
-            ("", False, None),
-            ("", False, TIER_WIDTH),
-            ("base", True, None),
-            ("new", True, None),
-            ("change", True, None),
-            ("interval", True, None),
-        ]
-    )
-    for tier in tiers:
-        write = figures.seconds if tier.unit == "s" else figures.significant
-        metric = tier.metric.removesuffix("_s") if tier.unit == "s" else tier.metric
-        verdict = "no difference\nshown" if tier.verdict == "no difference shown" else tier.verdict
-        words = [
-            f"{visible(tier.tier)}\n{visible(metric)}",
-            write(tier.base),
-            write(tier.new),
-            _change(tier.change_frac),
-        ]
-        cells = [*words, _interval(tier.low_frac, tier.high_frac)]
-        table.add_row(
-            Text(verdict, style=f"bold {_STYLES.get(tier.verdict, 'default')}"),
-            *(Text(figures.ordinary_spaces(cell)) for cell in cells),
-        )
-    return table
-
-
-def _table(title: str, rows: list[Difference]) -> Table:
-    from rich.text import Text
-
-    table = _plain(
-        [
-            ("", False, NAME_WIDTH),
-            ("base", True, None),
-            ("new", True, None),
-            ("change", True, None),
-            ("interval", True, None),
-            ("of step", True, None),
-            ("", False, None),
-        ],
-        title,
-    )
-    for row in rows[:MAX_ROWS]:
-        cells = [
-            shorten(visible(_name(row)), NAME_WIDTH),
-            figures.seconds(row.base_s),
-            figures.seconds(row.new_s),
-            _change(row.change_frac),
-            _interval(row.low_frac, row.high_frac),
-            _change(row.step_frac),
-            _SHORT.get(row.verdict or "", ""),
-        ]
-        style = _STYLES.get(row.verdict or "", "default")
-        *words, verdict = (figures.ordinary_spaces(cell) for cell in cells)
-        table.add_row(*(Text(cell) for cell in words), Text(verdict, style=style))
-    return table
-
-
-def _name(row: Difference) -> str:
-    """Name a row: what renamed kernels do says more than how either is called."""
-    role = (row.role or "").partition(",")[0]  # the sizes are in --json
-    return role if role and row.match == "renamed" else row.name
-
-
-def _weight(row: Difference) -> tuple[float, str]:
-    change = row.step_frac if row.step_frac is not None else (row.new_s or 0.0) - (row.base_s or 0.0)
-    return (-abs(change), row.name)
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return figures.UNKNOWN
-    return f"{_number(low)} to {_number(high)} %"
-
-
-def _change(value: float | None) -> str:
-    return figures.UNKNOWN if value is None else f"{_number(value)} %"
-
-
-def _number(value: float) -> str:
-    """Write a share in per cent, short enough for a column."""
-    percent = value * 100
-    return f"{percent:+.1f}" if abs(percent) < 1000 else f"{percent:+,.0f}"

@@ -50,6 +50,17 @@ def headline(comparison: Comparison) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+def banner(comparison: Comparison) -> str:
+    """Return the first line of a report where a device side was not recorded, else ``""``."""
+    sides = [("Base", comparison.base), *(("New", each.new) for each in (comparison, *comparison.more))]
+    odd = [
+        f"{name} is {about['provenance']}, not recorded."
+        for name, about in sides
+        if about.get("provenance") not in (None, "recorded")
+    ]
+    return " ".join(dict.fromkeys(odd))
+
+
 def _mixed(tiers: list[Tier]) -> str:
     """Name a verdict that figures of one tier do not share."""
     clear = sorted({tier.verdict for tier in tiers} - {"no difference shown"})
@@ -192,4 +203,9 @@ def forecast_verdict(forecast: Forecast) -> str:
     """Say in a word what came of a forecast."""
     if forecast.hit is None:
         return "not tried" if forecast.tried is False else "not known"
-    return "hit" if forecast.hit else "miss"
+    return hit_or_miss(forecast.hit)
+
+
+def hit_or_miss(hit: bool) -> str:
+    """Say in a word whether what came lay in what was forecast."""
+    return "hit" if hit else "miss"

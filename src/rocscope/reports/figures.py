@@ -11,6 +11,7 @@ from rocscope.findings import Gain, LaunchShape
 UNKNOWN: Final = "–"
 _PREFIXES: Final = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SMALL: Final = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+MINUS: Final = "−"  # as wide as a plus, and no hyphen
 NBSP: Final = "\u00a0"  # between a number and its unit: a line never breaks there
 
 
@@ -20,7 +21,7 @@ def significant(value: float, digits: int = 3) -> str:
         return "0"
     rounded = float(f"{value:.{digits - 1}e}")
     exponent = math.floor(math.log10(abs(rounded)))
-    return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
+    return f"{rounded:,.{max(0, digits - 1 - exponent)}f}".replace("-", MINUS)
 
 
 def _scaled(value: float | None, unit: str, steps: Sequence[tuple[float, str]]) -> str:
@@ -103,9 +104,9 @@ def percent(frac: float | None) -> str:
         return UNKNOWN
     value = frac * 100
     if 0 < abs(value) < 0.01:
-        return f"{'<' if value > 0 else '>-'}0.01{NBSP}%"
+        return f"{'<' if value > 0 else f'>{MINUS}'}0.01{NBSP}%"
     if abs(value) < 1 and value != 0:
-        return f"{value:.2f}{NBSP}%"
+        return f"{value:.2f}{NBSP}%".replace("-", MINUS)
     return f"{significant(value)}{NBSP}%"
 
 
@@ -115,7 +116,7 @@ def change(frac: float | None) -> str:
         return UNKNOWN
     if abs(frac) < 1e-4:
         return f"±0{NBSP}%" if frac == 0 else f"~0{NBSP}%"
-    return ("+" if frac > 0 else "−") + percent(abs(frac))
+    return ("+" if frac > 0 else MINUS) + percent(abs(frac))
 
 
 def percent_range(low_frac: float, high_frac: float) -> str:

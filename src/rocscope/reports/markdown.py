@@ -289,24 +289,11 @@ def _unjudged(analysis: Analysis) -> str:
     return _folded(f"{title} could not be judged", "\n".join(lines))
 
 
-def _known(*parts: str | None) -> str:
-    return _said(" ".join(part for part in parts if part))
-
-
 def _measured(analysis: Analysis) -> str:
-    capture = analysis.capture
-    lines = [f"- {_known(capture.profiler, capture.profiler_version)}, {capture.provenance}"]
-    if capture.command:
-        lines.append(f"- command: {code(summary.command(capture), 200)}")
-    lines += [
-        f"- GPU {gpu.gpu}: {_known(gpu.model or 'unknown model', gpu.arch)}, busy "
-        f"{figures.seconds(gpu.busy_s)} of {figures.seconds(gpu.wall_s)} ({figures.percent(gpu.busy_frac)})"
-        for gpu in analysis.gpus[: side_by_side.MAX_ROWS]
-    ]
-    more = len(analysis.gpus) - side_by_side.MAX_ROWS
-    if more > 0:
-        lines.append(f"- {more} more GPUs in `analysis.json`")
-    return _section("How it was measured", "\n".join(lines))
+    by, *gpus = summary.measured(analysis)
+    command = f"- command: {code(summary.command(analysis.capture), 200)}" if analysis.capture.command else ""
+    lines = [_listed([by]), command, _listed(gpus)]
+    return _section("How it was measured", "\n".join(line for line in lines if line))
 
 
 _Section = Callable[[Analysis], str]

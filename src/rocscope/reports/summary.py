@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from rocscope.findings import Analysis, CaptureInfo, FamilySummary, Integrity, KernelFinding, Target
 from rocscope.reports import figures
 
+MAX_GPUS: Final = 16  # that have a line of their own
 NO_KERNELS: Final = "no GPU kernels in this recording"
 LIMITER_WORDS: Final = {
     "memory-bandwidth": "held back by memory bandwidth",
@@ -210,3 +211,17 @@ def command(capture: CaptureInfo) -> str:
     import shlex
 
     return shlex.join(capture.command) if capture.command else figures.UNKNOWN
+
+
+def measured(analysis: Analysis) -> list[str]:
+    """Return what recorded it and how busy each GPU was, a line each; the command stands beside it."""
+    capture = analysis.capture
+    by = " ".join(part for part in (capture.profiler, capture.profiler_version) if part)
+    lines = [f"{by}, {capture.provenance}"]
+    lines += [
+        f"GPU {gpu.gpu}: {' '.join(part for part in (gpu.model or 'unknown model', gpu.arch) if part)}, busy "
+        f"{figures.seconds(gpu.busy_s)} of {figures.seconds(gpu.wall_s)} ({figures.percent(gpu.busy_frac)})"
+        for gpu in analysis.gpus[:MAX_GPUS]
+    ]
+    more = len(analysis.gpus) - MAX_GPUS
+    return [*lines, *([f"{more} more GPUs in analysis.json"] if more > 0 else [])]

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-STYLES: Final = {"memory": "cyan", "compute": "magenta", "high": "green", "medium": "yellow"}
+STYLES: Final = {
+    "memory": "cyan",
+    "compute": "magenta",
+    "high": "green",
+    "medium": "yellow",
+    "better": "bold green",
+    "worse": "bold red",
+    "hit": "green",
+    "miss": "red",
+}
 _LEAST: Final = 8  # characters that are left of a word
 
 
