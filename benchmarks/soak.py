@@ -27,6 +27,8 @@ import httpx
 import psutil
 import soak_figures as figures
 
+from rocscope.daemon.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "data_makers"))
 import synthetic_sysfs  # noqa: E402  # its folder is put on the path above
@@ -220,7 +222,7 @@ class Run:
             "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}; vLLM on CPU; {GPUS} "
             f"synthetic GPUs; a request of {PROMPT}+{OUTPUT} tokens every {apart_s:.2f} s, a window every "
             f"{every:.0f} s",
-            "cost": {f"{name}_cpu_frac": self.cost_frac(name) for name in ("resident", "whole")},
+            "cost": self.cost(len(held)),
             "memory": self.memory(),
             "samples": figures.samples(self.out / "state/store.sqlite", self.began, self.ended, 1.0),
             "windows": {
@@ -255,6 +257,19 @@ class Run:
         rows = self.watch.rows
         return (rows[-1][f"{name}_cpu_s"] - rows[0][f"{name}_cpu_s"]) / self.span_s
 
+    def cost(self, opened: int) -> dict[str, float | None]:
+        """Shares of one core, CPU s a window, and the share with windows as often as by default."""
+        resident, whole = (self.cost_frac(name) for name in ("resident", "whole"))
+        window_cpu_s = (whole - resident) * self.span_s / opened if opened else None
+        apart_s = Settings().windows.every_s
+        return {
+            "resident_cpu_frac": resident,
+            "whole_cpu_frac": whole,
+            "window_cpu_s": window_cpu_s,
+            "default_every_s": apart_s,
+            "default_cpu_frac": None if window_cpu_s is None else resident + window_cpu_s / apart_s,
+        }
+
     def memory(self) -> dict[str, Any]:
         """Resident memory, and its growth once the ring of the last minutes is full."""
         rows = self.watch.rows
@@ -280,6 +295,10 @@ class Run:
             check(f"samples of {source} kept", one["kept_frac"] >= least, told, f"{least:.0%}")
         cost, memory = made["cost"]["resident_cpu_frac"], made["memory"]["resident_mb"]["most"]
         check("cost, resident processes", cost < CPU_FRAC, f"{cost:.2%} of a core", f"below {CPU_FRAC:.0%}")
+        if (usual := made["cost"]["default_cpu_frac"]) is not None:
+            told = f"{usual:.2%} of a core"
+            wanted = f"below {CPU_FRAC:.0%}, a window every {made['cost']['default_every_s']:.0f} s"
+            check("cost, with windows as often as by default", usual < CPU_FRAC, told, wanted)
         check("memory, resident processes", memory < MEMORY_MB, f"{memory:.0f} MB", f"below {MEMORY_MB} MB")
         if grows := made["memory"]["growth"]:
             told = f"{grows['per_hour']:+.1f} MB an hour ({grows['low']:+.1f} to {grows['high']:+.1f})"

@@ -165,7 +165,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"Cost: resident processes {cost['resident_cpu_frac']:.2%} of one core; with windows and analysis, "
-        f"which run in children, {cost['whole_cpu_frac']:.2%}. Memory: {memory['resident_mb']['median']:.0f} "
+        f"which run in children, {cost['whole_cpu_frac']:.2%} ({cost['window_cpu_s'] or 0:.1f} s a window). "
+        f"Memory: {memory['resident_mb']['median']:.0f} "
         f"MB (most {memory['resident_mb']['most']:.0f}), children of windows and analysis at most "
         f"{memory['children_mb_most']:.0f} MB beside it.",
         "",
