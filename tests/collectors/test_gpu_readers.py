@@ -54,7 +54,16 @@ def test_amd_smi_is_read_with_all_that_it_gives(reader: amdsmi.Reader) -> None:
     slow, fast = reader.read(1, None, slow=True), reader.read(1, None, slow=False)
     assert slow.values["power_w"] == fast.values["power_w"] == 212
     seldom = {"vram_total_bytes", "power_cap_w", "ecc_correctable", "ecc_uncorrectable"}
-    assert slow.values.keys() - fast.values.keys() == seldom
+    links = {"pcie_link_width", "pcie_max_link_width"}
+    assert slow.values.keys() - fast.values.keys() == seldom | links
+    assert (slow.values["pcie_link_width"], slow.values["pcie_max_link_width"]) == (8, 16)
+
+
+@pytest.mark.parametrize("lanes", [0, 255, 65535, 6])
+def test_a_link_of_no_width_that_exists_is_not_told(reader: amdsmi.Reader, told: Path, lanes: int) -> None:
+    fake_amdsmi.tell(told, f"lanes {lanes}")
+    values = reader.read(0, None, slow=True).values
+    assert "pcie_link_width" not in values and values["pcie_max_link_width"] == 16
 
 
 def test_what_is_refused_once_is_asked_for_again_later(reader: amdsmi.Reader, told: Path) -> None:

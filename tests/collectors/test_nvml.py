@@ -83,6 +83,8 @@ def test_all_figures_arrive_in_our_units(told: Path) -> None:
         "ecc_correctable": 7.0,
         "ecc_uncorrectable": 0.0,
         "pcie_bytes_per_s": 1024.0 * 1024,
+        "pcie_link_width": 8.0,
+        "pcie_max_link_width": 16.0,
     }
     assert [tuple(device) for device in sampler.devices] == [
         (f"0000:{18 + index}:00.0", f"GPU-synthetic-{index}", "Synthetic H200", "") for index in range(2)
@@ -105,7 +107,8 @@ def test_an_idle_clock_and_one_that_was_set_are_no_throttling(
 def test_what_a_gpu_has_not_is_missing(told: Path) -> None:
     names = ("PowerUsage", "EnforcedPowerLimit", "TotalEnergyConsumption", "FieldValues", "UtilizationRates")
     names += ("MemoryInfo", "TotalEccErrors", "PcieThroughput", "UUID", "Name", "PciInfo_v3")
-    names += ("CurrentClocksEventReasons", "CurrentClocksThrottleReasons")
+    names += ("CurrentClocksEventReasons", "CurrentClocksThrottleReasons", "CurrPcieLinkWidth")
+    names += ("MaxPcieLinkWidth",)
     told.write_text("gpus 1\n" + "".join(f"fail nvmlDeviceGet{name} 3\n" for name in names))
     found = values(sampled(), "device:unknown-0")
     assert found == {"clock_hz": 1980e6, "memory_clock_hz": 3201e6, "temperature_edge_c": 44.0}

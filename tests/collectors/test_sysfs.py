@@ -33,6 +33,21 @@ def test_an_mi100_is_read_from_its_table(tmp_path: Path) -> None:
     assert not seldom & reader.read(0, None, slow=False).values.keys()
 
 
+@pytest.mark.parametrize(
+    ("in_table", "in_file", "lanes"),
+    [(8, "16", 8.0), (None, "4", 4.0), (None, "0", None), (None, "255", None), (6, "16", None)],
+)
+def test_the_link_is_told_by_the_table_first(
+    tmp_path: Path, in_table: int | None, in_file: str, lanes: float | None
+) -> None:
+    fields = MI100 if in_table is None else MI100 | {"pcie_link_width": in_table}
+    card(tmp_path, 0, blob=table(3, fields), current_link_width=in_file, max_link_width="16")
+    reader = opened(tmp_path)
+    values = reader.read(0, None, slow=True).values
+    assert (values.get("pcie_link_width"), values["pcie_max_link_width"]) == (lanes, 16)
+    assert "pcie_link_width" not in reader.read(0, None, slow=False).values
+
+
 SINGLE_FILES = {
     "gpu_busy_percent": "93",
     "mem_busy_percent": "0",

@@ -100,6 +100,8 @@ def test_all_figures_of_an_mi100_arrive(told: Path, sampling: Callable[..., Tele
         "fan_rpm": 0.0,
         "ecc_correctable": 3.0,
         "ecc_uncorrectable": 0.0,
+        "pcie_link_width": 8.0,
+        "pcie_max_link_width": 16.0,
     }
     assert {metric: rows(sampler, metric)[0] for metric in expected} == expected
     assert rows(sampler, "power_w", "device:0000:20:00.0")[0] == 212

@@ -24,6 +24,7 @@ _DISCRETE = {  # v1.1 to v1.3; one more field each
     "current_uclk": (58, "H"),
     "throttle_status": (68, "I"),
     "current_fan_speed": (72, "H"),
+    "pcie_link_width": (74, "H"),
     "firmware_timestamp": (96, "Q"),
     "indep_throttle_status": (112, "Q"),
 }

@@ -146,6 +146,17 @@ int amdsmi_get_gpu_total_ecc_count(void *handle, uint64_t *count)
     return 0;
 }
 
+int amdsmi_get_pcie_info(void *handle, unsigned char *info)
+{
+    (void)handle;
+    ENTER;
+    memset(info, 0xFF, PCIE_INFO_BYTES);
+    uint16_t most = (uint16_t)number("lanes_most", NULL, 16, 10), now = (uint16_t)number("lanes", NULL, 8, 10);
+    memcpy(info + PCIE_max_pcie_width, &most, sizeof most);
+    memcpy(info + PCIE_pcie_width, &now, sizeof now);
+    return 0;
+}
+
 /* Single figures, asked for where the table lacks them. */
 int amdsmi_get_power_info(void *handle, unsigned char *info)
 {

@@ -31,6 +31,7 @@ READINGS = (  # what a reading calls beside the table of sensors
     "amdsmi_get_gpu_memory_total",
     "amdsmi_get_power_cap_info",
     "amdsmi_get_gpu_total_ecc_count",
+    "amdsmi_get_pcie_info",
     "amdsmi_get_power_info",
     "amdsmi_get_clock_info",
     "amdsmi_get_temp_metric",
@@ -51,9 +52,12 @@ print("{0, 0, 0, 0}};")
 for name in ("market_name", "asic_serial", "device_id", "target_graphics_version"):
     print(f"#define ASIC_{name} {getattr(w.amdsmi_asic_info_t, name).offset}")
 print(f"#define POWER_average_socket_power {w.amdsmi_power_info_t.average_socket_power.offset}")
+link = w.amdsmi_pcie_info_t
+print(f"#define PCIE_max_pcie_width {link.pcie_static.offset + w.struct_pcie_static_.max_pcie_width.offset}")
+print(f"#define PCIE_pcie_width {link.pcie_metric.offset + w.struct_pcie_metric_.pcie_width.offset}")
 for name, kind in dict(METRICS=w.amdsmi_gpu_metrics_t, ASIC_INFO=w.amdsmi_asic_info_t,
                        POWER_INFO=w.amdsmi_power_info_t, CLOCK_INFO=w.amdsmi_clk_info_t,
-                       ACTIVITY=w.amdsmi_engine_usage_t).items():
+                       ACTIVITY=w.amdsmi_engine_usage_t, PCIE_INFO=link).items():
     print(f"#define {name}_BYTES {ctypes.sizeof(kind)}")
 """
 """What the binding takes the library's structures to be, as C."""

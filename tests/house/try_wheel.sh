@@ -9,6 +9,8 @@ empty/bin/python -m pip install --quiet "$wheel"
 empty/bin/rocscope --version
 empty/bin/rocscope analyze "$examples/kineto_fp16_graph.json.gz" --model "$examples/fp16_config.json" --out out --quiet >/dev/null
 test -s out/analysis.json && test -s out/report.html
+empty/bin/rocscope export rules out/watched && empty/bin/rocscope export dashboards out/watched
+test -s out/watched/rocscope.rules.yml && test -s out/watched/rocscope-fleet.json && test -s out/watched/rocscope-node.json
 empty/bin/python - <<'PY'
 import rocscope
 analysis = rocscope.analyze("out/capture")

@@ -206,6 +206,14 @@ class Reader:
         cap = (self._try(index, "amdsmi_get_power_cap_info", handle) or {}).get("power_cap")
         if isinstance(cap, int) and cap:
             values["power_cap_w"] = cap / 1e6 if cap > _MICROWATTS else float(cap)
+        link = self._try(index, "amdsmi_get_pcie_info", handle) or {}
+        for metric, group, key in (
+            ("pcie_link_width", "pcie_metric", "pcie_width"),
+            ("pcie_max_link_width", "pcie_static", "max_pcie_width"),
+        ):
+            lanes = (link.get(group) or {}).get(key)
+            if isinstance(lanes, int) and lanes in gpu_metrics.LANES:
+                values[metric] = float(lanes)
         errors = self._try(index, "amdsmi_get_gpu_total_ecc_count", handle) or {}
         for metric, key in (
             ("ecc_correctable", "correctable_count"),

@@ -15,6 +15,9 @@ Fields = dict[str, "int | list[int]"]
 ENERGY_TICK_J: Final = 2**-16
 """Unit of ``energy_accumulator``: 15.259 uJ (kernel, kgd_pp_interface.h; AMD SMI rounds it to 15.3)."""
 
+LANES: Final = frozenset({1, 2, 4, 8, 12, 16, 32})
+"""Widths that a PCIe link can have (PCI Express base specification); all else, 0 too, is no width."""
+
 _CLOCKS: Final = ("gfxclk", "socclk", "uclk", "vclk0", "dclk0", "vclk1", "dclk1")
 _SENSORS: Final = ("edge", "hotspot", "mem", "vrgfx", "vrsoc", "vrmem")
 _TEMPERATURES: Final = tuple(f"temperature_{each}:H" for each in _SENSORS)

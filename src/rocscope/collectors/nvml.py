@@ -134,6 +134,13 @@ class Reader:
             count = self._ask("nvmlDeviceGetTotalEccErrors", handle, kind, _SINCE_BOOT)
             if isinstance(count, int):
                 values[metric] = float(count)
+        for metric, name in (
+            ("pcie_link_width", "nvmlDeviceGetCurrPcieLinkWidth"),
+            ("pcie_max_link_width", "nvmlDeviceGetMaxPcieLinkWidth"),
+        ):
+            lanes = self._ask(name, handle)
+            if isinstance(lanes, int) and lanes > 0:  # 0: not known
+                values[metric] = float(lanes)
         rates = [self._ask("nvmlDeviceGetPcieThroughput", handle, way) for way in (_TO_HOST, _FROM_HOST)]
         if all(isinstance(rate, int) for rate in rates):
             values["pcie_bytes_per_s"] = sum(rates) * 1024.0  # each over 20 ms, in KiB/s

@@ -100,7 +100,7 @@ class Reader:
         if used is not None:
             values["vram_used_bytes"] = float(used)
         if slow:
-            self._seldom(values, card)
+            self._seldom(values, card, fields)
         if not values:
             raise NothingRead("its files give nothing")
         return Reading(values, gpu_metrics.energy_ticks(fields), fields)
@@ -130,13 +130,22 @@ class Reader:
         if "fan_rpm" not in values and (rpm := _first(card.sensors, "fan1_input")) is not None:
             values["fan_rpm"] = float(rpm)
 
-    def _seldom(self, values: dict[str, float], card: _Card) -> None:
+    def _seldom(self, values: dict[str, float], card: _Card, fields: gpu_metrics.Fields) -> None:
         cap = _first(card.sensors, "power1_cap")
         if cap:  # 0: the driver cannot say
             values["power_cap_w"] = cap / 1e6
         total = number(card.device / "mem_info_vram_total")
         if total:
             values["vram_total_bytes"] = float(total)
+        # the table's first: on cards with a switch of their own the file tells the link behind it
+        table_width = fields.get("pcie_link_width")
+        width = table_width if isinstance(table_width, int) else number(card.device / "current_link_width")
+        for metric, lanes in (
+            ("pcie_link_width", width),
+            ("pcie_max_link_width", number(card.device / "max_link_width")),
+        ):
+            if lanes in gpu_metrics.LANES:
+                values[metric] = float(lanes)
         counts = {"ce": 0, "ue": 0}
         told = False
         for path in card.errors:

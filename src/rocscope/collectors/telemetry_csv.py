@@ -31,7 +31,7 @@ _OURS: Final = (
     *("memory_busy_frac", "temperature_hotspot_c", "temperature_edge_c", "temperature_memory_c"),
     *("vram_used_bytes", "vram_total_bytes", "throttled", "throttled_power", "throttled_thermal"),
     *("throttle_status", "fan_rpm", "pcie_bytes_per_s", "xgmi_read_bytes", "xgmi_write_bytes"),
-    *("ecc_correctable", "ecc_uncorrectable"),
+    *("ecc_correctable", "ecc_uncorrectable", "pcie_link_width", "pcie_max_link_width"),
 )
 _METRICS: Final[Mapping[str, tuple[str, float]]] = {
     **{csv_rows.normalise(name): (name, 1.0) for name in _OURS},

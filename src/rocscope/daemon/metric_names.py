@@ -54,6 +54,8 @@ GAUGES: Final = (
               "reason", reason)
         for reason in ("power", "current", "thermal", "reliability")
     ),
+    Gauge("pcie_link_width", "rocscope_gpu_pcie_link_width", "Lanes of a GPU's PCIe link in use."),
+    Gauge("pcie_max_link_width", "rocscope_gpu_pcie_max_link_width", "Lanes that a GPU's link can have."),
 )  # fmt: skip
 
 COUNTERS: Final = (
@@ -71,6 +73,7 @@ COUNTERS: Final = (
 SLOW: Final = frozenset(
     {
         *("power_cap_w", "vram_total_bytes", "ecc_correctable", "ecc_uncorrectable"),
+        *("pcie_link_width", "pcie_max_link_width"),
     }
 )
 """What is read every ten seconds and more, one GPU a tick."""

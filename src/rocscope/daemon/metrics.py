@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from rocscope.daemon import views
 from rocscope.daemon.kernel_totals import KernelTotals
 from rocscope.daemon.metric_names import COUNTERS, DEVICE_LABELS, GAUGES, IN_WINDOWS, SLOW, SLOW_FRESH_S
+from rocscope.daemon.window_run import TriggerKind
 from rocscope.untrusted import visible
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ MOST_GPUS: Final = 64
 _FAMILY_LABELS: Final = ("gpu", "family")
 _BASIS_LABELS: Final = ("gpu", "family", "basis")
 _STALE_S: Final = 900.0
+_OPENED: Final = ("ok", "failed", "aborted")  # counted by what asked for them; what was skipped, by why
 
 
 class DaemonCollector(Collector):
@@ -176,10 +178,11 @@ class DaemonCollector(Collector):
         windows = CounterMetricFamily(
             "rocscope_windows", "Windows by how they ended, and why.", labels=("result", "reason")
         )
-        for result in ("ok", "skipped", "failed", "aborted"):
-            reasons = {reason for kind, reason in self.totals.windows if kind == result}
-            for reason in sorted(reasons or {"none"}):
-                windows.add_metric((result, reason), self.totals.windows.get((result, reason), 0))
+        known = {(result, trigger) for result in _OPENED for trigger in get_args(TriggerKind)}
+        for each in sorted(
+            known | self.totals.windows.keys()
+        ):  # from 0 on, so that the first one is a growth
+            windows.add_metric(each, self.totals.windows.get(each, 0))
         yield windows
         cost = GaugeMetricFamily(
             "rocscope_window_overhead_ratio", "Share of tokens a second that the last measured window took."
@@ -245,11 +248,33 @@ class DaemonCollector(Collector):
                     family.add_metric((of,), value)
         yield cpu
         yield memory
+        yield from self._sampling_cost()
         up = GaugeMetricFamily("rocscope_engines", "vLLM servers that are watched.", labels=("state",))
         engines = views.engines(self._context)
         up.add_metric(("up",), sum(each.up for each in engines))
         up.add_metric(("down",), sum(not each.up for each in engines))
         yield up
+
+    def _sampling_cost(self) -> Iterator[Metric]:
+        """Give what the limit of ``sampling.max_cpu_frac`` holds, each process apart: one may start anew."""
+        cost = CounterMetricFamily(
+            "rocscope_sampling_cpu_seconds",
+            "CPU time of what runs all the time: the daemon and its telemetry process, no windows.",
+            labels=("process",),
+        )
+        telemetry = self._context.part("telemetry")
+        for process, seconds in (
+            ("daemon", self._context.history.latest("daemon", "cpu_s", SLOW_FRESH_S)),
+            ("telemetry", getattr(telemetry, "cpu_s", None)),
+        ):
+            if seconds is not None:
+                cost.add_metric((process,), seconds)
+        yield cost
+        limit = GaugeMetricFamily(
+            "rocscope_sampling_cpu_limit_ratio", "Share of one core that sampling may cost over ten minutes."
+        )
+        limit.add_metric((), self._context.settings.sampling.max_cpu_frac)
+        yield limit
 
 
 def _subject(device: Device) -> str:
