@@ -80,6 +80,7 @@ def escapes(work, result):
 
 def tried():
     """Try what is forbidden; return what was possible."""
+    import resource
     import signal
     import socket
     import subprocess
@@ -89,6 +90,10 @@ def tried():
         if os.fork() == 0:
             os._exit(0)
 
+    def libc(code):
+        if code:
+            raise OSError(ctypes.get_errno(), "refused")
+
     possible = []
     for name, attempt in (
         ("socket", socket.socket),
@@ -97,7 +102,11 @@ def tried():
         ("fork", forked),
         ("signal", lambda: os.kill(os.getppid(), 0)),
         ("own session", os.setsid),
-        ("limit", lambda: __import__("resource").setrlimit(9, (1 << 40, 1 << 40))),
+        ("queued signal", lambda: libc(ctypes.CDLL(None, use_errno=True).sigqueue(os.getppid(), 0, None))),
+        ("process as a file", lambda: os.pidfd_open(os.getppid())),
+        ("pair of sockets", socket.socketpair),
+        ("the parent's limits", lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)),
+        ("limit", lambda: resource.setrlimit(9, (1 << 40, 1 << 40))),
     ):
         try:
             attempt()

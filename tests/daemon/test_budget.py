@@ -141,6 +141,18 @@ def test_three_failures_open_the_breaker_and_success_closes_the_count():
     assert budget.refusal(1.0) is None
 
 
+def test_windows_that_stopped_with_the_daemon_say_nothing_of_windows():
+    clock = ManualClock()
+    budget = Budget(given(), clock, "n1")
+    for outcome in ("failed", "stopped", "failed", "stopped", "stopped", "stopped"):
+        window(budget, clock, outcome=outcome)
+        clock.go(61)
+    assert budget.refusal(1.0) is None and budget.duty_frac() > 0
+    window(budget, clock, outcome="failed")
+    assert budget.broken  # nor do they close the count
+    assert not Budget(given(), clock, "n1", [Spent(-90.0 * i, 1.0, 0, "stopped") for i in range(5)]).broken
+
+
 def test_what_was_spent_before_a_restart_counts():
     clock = ManualClock(monotonic_s=100.0)
     past = [Spent(-1000.0 * i, 10.0, 10, "done") for i in range(4)]

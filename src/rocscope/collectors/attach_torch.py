@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,7 @@ from rocscope.launch.vllm import PROFILER_CONFIG_SINCE, release
 
 SETTLE_S: Final = 60.0
 STEADY_S: Final = 1.0
+CHUNK_BYTES: Final = 1 << 20
 CONFIG: Final = '--profiler-config \'{"profiler":"torch","torch_profiler_dir":"/tmp/traces"}\''
 
 
@@ -55,7 +58,7 @@ class AttachedTorch(Torch):
         target.mkdir(parents=True, exist_ok=True)
         for path in self._settled():
             try:
-                shutil.copyfile(path, target / path.name)
+                _copy(path, target / path.name)
             except OSError as error:
                 raise PermissionMissing(
                     f"{path}: {error.strerror}", "read it as the server's user: rocscope analyze FOLDER"
@@ -67,8 +70,10 @@ class AttachedTorch(Torch):
         found = {}
         for path in self._traces.rglob("*.pt.trace.json*"):
             try:
-                state = path.stat()
+                state = path.lstat()
             except OSError:
+                continue
+            if not stat.S_ISREG(state.st_mode):  # a link may lead to what the server itself may not read
                 continue
             found[path] = (state.st_size, state.st_mtime_ns)
         return found
@@ -90,3 +95,10 @@ class AttachedTorch(Torch):
                 "see the server's log; another folder? say --traces FOLDER",
             )
         return sorted(last)
+
+
+def _copy(path: Path, place: Path) -> None:
+    """Copy a file that is one: no link is followed, no pipe is waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as source, place.open("wb") as out:  # noqa: PTH123  # of a descriptor
+        shutil.copyfileobj(source, out, CHUNK_BYTES)

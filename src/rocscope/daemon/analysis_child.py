@@ -88,7 +88,7 @@ def work(orders: Orders) -> dict[str, Any]:
         from rocscope import redaction
 
         redacted, _ = redaction.redact(capture)
-        redacted.save(Path(orders.capture))
+        _sync(redacted.save(Path(orders.capture)))
     return done
 
 
@@ -127,7 +127,11 @@ def _make(folder: Path, fill: Callable[[Path], None]) -> None:
     """Make a folder whose files are on disk when it returns."""
     folder.mkdir(mode=0o750)
     fill(folder)
-    for path in (*folder.iterdir(), folder):
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -24,7 +24,7 @@ _SLOTS_AHEAD: Final = 10_000  # that are looked through for this node's next tur
 Code = Literal[
     "disabled", "paused", "open", "too-long", "breaker", "gap", "duty-hour", "duty-day", "bytes-day", "slot"
 ]
-Outcome = Literal["done", "failed", "aborted"]
+Outcome = Literal["done", "failed", "aborted", "stopped"]  # stopped: with the daemon, no fault of windows
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,8 @@ class Budget:
         return None
 
     def _count(self, spent: Spent) -> None:
+        if spent.outcome == "stopped":
+            return
         if spent.outcome == "done":
             self._failures = 0
             return

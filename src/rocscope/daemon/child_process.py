@@ -18,14 +18,19 @@ ANSWER_BYTES: Final = 64 << 10
 TAIL_BYTES: Final = 4096  # of what it writes on standard error
 LOOK_S: Final = 0.5
 GONE_S: Final = 5.0  # after SIGKILL
-_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "XDG_CONFIG_HOME", "XDG_CACHE_HOME",
-                "XDG_DATA_HOME", "XDG_STATE_HOME", "ROCSCOPE_CEILINGS", "TZ", "TZDIR")  # fmt: skip
+KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "XDG_CONFIG_HOME", "XDG_CACHE_HOME",
+               "XDG_DATA_HOME", "XDG_STATE_HOME", "ROCSCOPE_CEILINGS", "TZ", "TZDIR")  # fmt: skip
 _FEW_THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
 def module(name: str) -> list[str]:
     """Return the command that runs a module of ours as a child."""
     return [sys.executable, "-P", "-m", name]
+
+
+def kept_environment(more: Sequence[str] = ()) -> dict[str, str]:
+    """Return what a child is told of our environment: not where systemd's credentials and sockets are."""
+    return {name: os.environ[name] for name in (*KEPT, *more) if name in os.environ}
 
 
 class Child:
@@ -57,7 +62,7 @@ class Child:
         """Run it; return its answer, or ``{"failed": reason}``. Cancelled, it is killed first."""
         temporary = self._folder / "tmp"
         await asyncio.to_thread(temporary.mkdir, 0o700, True, True)
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment = kept_environment()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, str(os.getpid()),

@@ -41,17 +41,20 @@ _REFUSED: Final = {
         "socket": 41, "connect": 42, "bind": 49, "listen": 50, "fork": 57, "vfork": 58, "execve": 59,
         "kill": 62, "ptrace": 101, "setpgid": 109, "setsid": 112, "mount": 165, "tkill": 200,
         "unshare": 272, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "execveat": 322,
-        "pidfd_send_signal": 424, "io_uring_setup": 425,
+        "pidfd_send_signal": 424, "io_uring_setup": 425, "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297,
+        "socketpair": 53, "pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440,
     },
     "aarch64": {
         "mount": 40, "unshare": 97, "ptrace": 117, "kill": 129, "tkill": 130, "setpgid": 154, "setsid": 157,
         "socket": 198, "bind": 200, "listen": 201, "connect": 203, "execve": 221, "setns": 268,
         "process_vm_readv": 270, "process_vm_writev": 271, "execveat": 281, "pidfd_send_signal": 424,
-        "io_uring_setup": 425,
+        "io_uring_setup": 425, "rt_sigqueueinfo": 138, "rt_tgsigqueueinfo": 240, "socketpair": 199,
+        "pidfd_open": 434, "pidfd_getfd": 438, "process_madvise": 440,
     },
 }  # fmt: skip
 _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 _TGKILL: Final = {"x86_64": 234, "aarch64": 131}
+_PRLIMIT: Final = {"x86_64": 302, "aarch64": 261}  # whose limits: 0, our own
 _CLONE3: Final = 435
 _AUDIT: Final = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
@@ -129,6 +132,7 @@ def _program(machine: str, pid: int) -> list[tuple[int, int, int, int]]:
     for number, code, operand in (
         (_CLONE[machine], _ANY_BIT, _CLONE_THREAD),
         (_TGKILL[machine], _EQUAL, pid),
+        (_PRLIMIT[machine], _EQUAL, 0),
     ):
         found += [
             (_EQUAL, 0, 4, number),

@@ -204,13 +204,11 @@ def _listen(path: Path, settings: Settings) -> socket.socket:
     _clear(path)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        before = os.umask(0o117)
-        try:
-            made.bind(str(path))
-        finally:
-            os.umask(before)
+        os.fchmod(made.fileno(), 0)  # of a socket not yet bound: it is made for nobody, whatever the umask
+        made.bind(str(path))
         with contextlib.suppress(KeyError, PermissionError):  # without the group it is for its user alone
             os.chown(path, -1, grp.getgrnam(settings.control.group).gr_gid, follow_symlinks=False)
+        path.chmod(MODE)
         made.listen(BACKLOG)
         made.setblocking(False)
     except OSError:

@@ -38,7 +38,7 @@ class Refusal(BaseModel):
 class Alert(BaseModel):
     """One alert of Alertmanager's webhook; its texts are looked at for nothing but their labels."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     status: str = Field(max_length=32)
     labels: dict[Annotated[str, Field(max_length=128)], Annotated[str, Field(max_length=512)]] = Field(
@@ -49,7 +49,7 @@ class Alert(BaseModel):
 class Webhook(BaseModel):
     """What Alertmanager sends (version 4). A firing alert asks for one window, within the budget."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     status: str = Field(max_length=32)
     alerts: list[Alert] = Field(default_factory=list, max_length=64)

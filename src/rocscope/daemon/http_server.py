@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HEAD_BYTES: Final = 16 << 10  # of a request's line and headers
 KEEP_ALIVE_S: Final = 5
 BACKLOG: Final = 32
+SPARE: Final = 2  # times the connections that are served: what is beyond those that serve is told so
 STOP_S: Final = 3.0
 TICK_S: Final = 1.0
 CHECK: Final = "see `rocscope daemon --check-config`"
@@ -37,10 +38,16 @@ class _Timed(H11Protocol):
     """Closes a connection on which no whole request comes within the limit, however slowly it drips."""
 
     limit_s: float = 10.0
+    most: int = (
+        32  # connections at a time; beyond ``limit_concurrency`` they are told 503, beyond this nothing
+    )
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        if len(self.connections) > self.most:  # before they take up all that this process may open
+            transport.abort()
+            return
         self._arm()
 
     def on_response_complete(self) -> None:
@@ -61,10 +68,15 @@ class _Timed(H11Protocol):
             self._timer = None
 
     def _late(self) -> None:
-        """Close it unless a request is whole and being answered."""
+        """Close it unless a request is whole and being answered, to a client that reads.
+
+        One that is closing already is closed for good: it may wait for a client that never takes its answer.
+        """
         answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
-        if not answering and not self.transport.is_closing():
-            self.transport.abort()
+        if answering and not self.flow.write_paused:
+            self._arm()
+            return
+        self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -162,7 +174,9 @@ class HttpServer(Part):
 
 
 def _config(app: Any, given: Http) -> uvicorn.Config:
-    protocol = type("Timed", (_Timed,), {"limit_s": given.read_timeout_s})
+    protocol = type(
+        "Timed", (_Timed,), {"limit_s": given.read_timeout_s, "most": SPARE * given.max_connections}
+    )
     config = uvicorn.Config(
         app,
         http=protocol,

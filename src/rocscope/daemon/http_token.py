@@ -46,6 +46,8 @@ def read(path: Path) -> Token:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise InputError(f"{path}: not a regular file", _HINT)
+        if found.st_uid not in (0, os.geteuid()):
+            raise InputError(f"{path}: belongs to user {found.st_uid}, who knows the token", _HINT)
         if found.st_mode & 0o137:  # 0600 and 0640 are allowed, and what is stricter
             raise InputError(
                 f"{path}: mode {stat.S_IMODE(found.st_mode):04o} lets others at the token",

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rocscope.daemon.drops import DEEPEST, Drop
+from rocscope.daemon.drops import DEEPEST, MOST_FILES, Drop
 from rocscope.errors import InputError
 
 CHUNK: Final = 1 << 20
@@ -108,11 +108,12 @@ class _Copy:
     """Copies files and folders by descriptors, so that nothing can be put in their place meanwhile."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._left = max_bytes
+        self._left, self._entries = max_bytes, MOST_FILES
 
     def entry(self, parent: int, name: str, place: Path, depth: int = 0) -> None:
-        if depth > DEEPEST:
-            raise InputError("its folders are nested too deeply", "")
+        self._entries -= 1
+        if depth > DEEPEST or self._entries < 0:
+            raise InputError("its folders are nested too deeply, or have too many entries", "")
         try:
             descriptor = os.open(name, _OPEN, dir_fd=parent)
         except OSError as error:

@@ -191,12 +191,20 @@ class Spool(Part):
     async def _gone(self, drop: Drop) -> None:
         """Remove what was copied, or leave it and look at it no more."""
         self._seen.pop(drop.name, None)
-        error = await asyncio.to_thread(intake.remove, drop.path)
+        error = await asyncio.to_thread(self._removed, drop)
         if error is not None:
             self._left[drop.name] = drop.state
             self.context.events.note(
                 "spool", f"{drop.name} was taken and cannot be removed ({error.strerror}): remove it yourself"
             )
+
+    def _removed(self, drop: Drop) -> OSError | None:
+        """Remove what was looked at; what was dropped under the same name since then stays."""
+        try:
+            now = drops.look(drop.path, self._given.max_file_bytes)
+        except FileNotFoundError:
+            return None
+        return intake.remove(drop.path) if now.state == drop.state else None
 
     async def _admit(self, work: Path, name: str) -> None:
         """Bring what lies in the work folder into the ledger, once for each content."""
@@ -269,7 +277,7 @@ class Spool(Part):
                 spool_id, drop.name, why.code, why.reason, size=drop.size, at_s=now, content=content
             )
             intake.remove(work)
-            if why.code not in STAYS and intake.remove(drop.path) is not None:
+            if why.code not in STAYS and self._removed(drop) is not None:
                 self._left[drop.name] = drop.state
 
     async def _recover(self) -> None:

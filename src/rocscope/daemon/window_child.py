@@ -12,12 +12,16 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import signal
+import stat
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any, Final
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from rocscope.collectors import live_attach
@@ -28,6 +32,9 @@ from rocscope.launch import running
 PR_SET_PDEATHSIG: Final = 1
 LEAVINGS: Final = ("*.pt.trace.json", "*.pt.trace.json.gz", "profiler_out_*.txt", "*.profiler_out.txt")
 CAPTURE: Final = "capture"
+SAME_S: Final = 0.02  # by which two readings of when a process began may differ
+MEMORY_BYTES: Final = 8 << 30  # of address space, to read what the profiler wrote
+CPU_S: Final = 300
 
 
 class Orders(BaseModel):
@@ -40,6 +47,10 @@ class Orders(BaseModel):
     way: str  # of live_attach.WAYS, or auto
     out: str  # folder, not there yet
     lock: str  # file that is held while the profiler may be on
+    pid: int | None = None  # of the server as it was found, with when it began and whose it is
+    created_s: float | None = None
+    uid: int | None = None
+    most_bytes: int = 1 << 30  # that one file may have
     traces: str | None = None  # where the engine writes, as seen from here
     model: str | None = None
     gpu: str | None = None
@@ -110,12 +121,20 @@ def _window(orders: Orders, told: _Teller) -> None:
         telemetry="none",  # the daemon reads it all along
         overhead=False,
     )
-    folder = options.traces or running.find(orders.engine).trace_folder
-    before = _files(folder)
+    found = running.find(orders.engine)
+    _same(orders, found)
+    folder = options.traces or found.trace_folder
+    before = _files(folder, orders.uid)
+
+    def at(moment: str) -> None:
+        told(moment=moment)
+        if moment == "stopped":
+            _limit(orders.most_bytes)
+
     try:
-        recorded = live_attach.record(options, at=lambda moment: told(moment=moment))
+        recorded = live_attach.record(options, at=at)
     finally:
-        _clear(folder, before)
+        _clear(folder, before, orders.uid)
     capture = recorded.capture.save(out / CAPTURE)
     told(
         done=str(capture),
@@ -128,22 +147,61 @@ def _window(orders: Orders, told: _Teller) -> None:
     )
 
 
-def _files(folder: Path | None) -> dict[Path, int]:
-    """Return what the engine's profiler has left in its folder, by time of change."""
+def _same(orders: Orders, found: running.Running) -> None:
+    """Look whether who listens there is the server that was found, or of its processes.
+
+    Raises :class:`TargetError` where that has ended (its number may be another's by now), or another process
+    has taken its address. Of a server whose process cannot be seen nothing is known, and nothing refused.
+    """
+    if orders.pid is None or orders.created_s is None:
+        return
+    gone = TargetError(
+        f"the server that was found at {orders.engine} has ended, or another has its address",
+        "the daemon looks for servers again within 15 s",
+    )
+    try:
+        known = psutil.Process(orders.pid)
+        if abs(known.create_time() - orders.created_s) > SAME_S:
+            raise gone
+        if found.process is None:
+            return
+        family = {known.pid, *(each.pid for each in (*known.parents(), *known.children(recursive=True)))}
+    except psutil.Error as error:
+        raise gone from error
+    if found.process.pid not in family:
+        raise gone
+
+
+def _limit(most_bytes: int) -> None:
+    """Hold what follows to limits: the profiler is off, what it wrote is foreign, and is read now."""
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, int(time.process_time()) + CPU_S),
+        (resource.RLIMIT_FSIZE, most_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        soft, hard = resource.getrlimit(what)
+        known = [each for each in (soft, hard, most) if each != resource.RLIM_INFINITY]
+        resource.setrlimit(what, (min(known), hard))
+
+
+def _files(folder: Path | None, uid: int | None) -> dict[Path, int]:
+    """Return what the engine's profiler has left in its folder, by time of change; of its user alone."""
     found: dict[Path, int] = {}
     if folder is None or not folder.is_dir():
         return found
     for pattern in LEAVINGS:
         for path in folder.rglob(pattern):
             with contextlib.suppress(OSError):
-                if path.is_file() and not path.is_symlink():
-                    found[path] = path.stat().st_mtime_ns
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and uid in (None, status.st_uid):
+                    found[path] = status.st_mtime_ns
     return found
 
 
-def _clear(folder: Path | None, before: dict[Path, int]) -> None:
+def _clear(folder: Path | None, before: dict[Path, int], uid: int | None) -> None:
     """Remove what this window made there, which was copied: every quarter of an hour it would add up."""
-    for path, changed in _files(folder).items():
+    for path, changed in _files(folder, uid).items():
         if before.get(path) != changed:
             with contextlib.suppress(OSError):
                 path.unlink()

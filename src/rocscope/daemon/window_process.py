@@ -8,14 +8,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from rocscope.daemon.child_process import ending, kept_environment
+
 CHILD: Final = "rocscope.daemon.window_child"
-MAX_LINE_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = 1 << 20  # a longer one is left out
+ROCM: Final = ("ROCM_PATH", "HIP_PATH", "LD_LIBRARY_PATH", "TMPDIR")  # by which rocprofv3 is found and runs
 KILL_S: Final = 5.0
 SLACK_S: Final = 60.0  # to start and import, and for the engine to start its profiler
+_PIECE: Final = 64 << 10
 _LOG_BYTES: Final = 64 << 10
 
 
@@ -41,7 +45,7 @@ class WindowProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", CHILD, str(os.getpid()),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=descriptor,
-                start_new_session=True, limit=MAX_LINE_BYTES,
+                start_new_session=True, env=kept_environment(ROCM),
             )  # fmt: skip
         finally:
             os.close(descriptor)
@@ -54,17 +58,16 @@ class WindowProcess:
         """Take what it says until it ends; return what came of it, ``{"failed": ...}`` where it says none."""
         assert self._process is not None  # noqa: S101  # it was started
         assert self._process.stdout is not None  # noqa: S101  # it was asked for
-        with contextlib.suppress(ValueError):  # a line that is too long: it is not ours any more
-            async for line in self._process.stdout:
-                self._take(line)
+        async for line in _lines(self._process.stdout):
+            self._take(line)
         code = await self._process.wait()
         self.stopped = self.stopped or "starting" not in self.moments
         if "done" in self.outcome or "failed" in self.outcome:
             return self.outcome
-        return {"failed": f"the window's process ended with {_ending(code)}{self._said()}"}
+        return {"failed": f"the window's process ended with {ending(code)}{self._said()}"}
 
     def _take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             message = json.loads(line)
             if not isinstance(message, dict):
                 return
@@ -102,9 +105,14 @@ class WindowProcess:
         return ""
 
 
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Give the lines of a child to its end: one that is not read on is never seen as gone."""
+    rest, skips = b"", False
+    while piece := await stream.read(_PIECE):
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            if not skips:
+                yield line
+            skips = False
+        if skips or len(rest) > MAX_LINE_BYTES:
+            rest, skips = b"", True

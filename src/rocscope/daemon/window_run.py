@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from rocscope.daemon import store_windows
 from rocscope.daemon.budget import Budget, Outcome
 from rocscope.daemon.harm import Harm
-from rocscope.daemon.window_process import SLACK_S, WindowProcess
+from rocscope.daemon.window_process import KILL_S, SLACK_S, WindowProcess
+from rocscope.errors import StoreError
 
 if TYPE_CHECKING:
     from rocscope.daemon.context import Context
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rocscope.daemon.settings import Profile
 
 TICK_S: Final = 0.5
+STOPPING: Final = "the daemon is stopping"  # why a window was aborted
 LOCK: Final = "window.lock"  # in the work folder; held by a window's process while the profiler may be on
 CAPTURE: Final = "capture"  # in the window's own folder there
 WAYS: Final = {"auto": "auto", "engine": "torch", "rocprofv3": "rocprofv3"}  # of a profile, as attaching says
@@ -81,6 +83,11 @@ class WindowRun:
         """What this one writes."""
         return self.work / self.id
 
+    @property
+    def _log(self) -> Path:
+        """What its process says on standard error."""
+        return self.work / f"{self.id}.log"
+
     def unfit(self) -> str | None:
         """Return why the machine has no room for it."""
         return self._harm.machine()
@@ -109,7 +116,8 @@ class WindowRun:
         except OSError as error:
             text = f"its process could not be started: {error}"
         except asyncio.CancelledError:
-            self.abort_reason = self.abort_reason or "the daemon is stopping"
+            self.abort_reason = self.abort_reason or STOPPING
+            outcome = "stopped"
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the window is over
             text = f"{type(error).__name__}: {error}"
@@ -120,8 +128,15 @@ class WindowRun:
             values = {"bytes": taken, "way": result.get("way"), "capture_id": result.get("capture_id"),
                       "window_s": spent.seconds, "abort": self.abort_reason}  # fmt: skip
             ending = asyncio.ensure_future(self._written(outcome, text, values))
-            with contextlib.suppress(asyncio.CancelledError):
+            try:
                 await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                pass
+            except (
+                StoreError
+            ) as error:  # a start finds the window unfinished, and its capture where it is whole
+                said = f"{self.id}: how it ended is not kept ({error.message})"
+                self.context.events.note("window", said, logging.ERROR)
         return Ended(outcome, text, Path(str(result["done"])) if outcome == "done" else None)
 
     async def _plan(self) -> None:
@@ -139,11 +154,15 @@ class WindowRun:
             "way": WAYS[self.profile.way],
             "out": str(self.out),
             "lock": str(self.work / LOCK),
+            "pid": engine.pid,
+            "created_s": engine.created_s,
+            "uid": engine.uid,
+            "most_bytes": given.windows.max_window_bytes,
             "traces": str(engine.traces) if engine.traces else None,
             "model": engine.model if Path(engine.model).is_absolute() else None,
             "gpu": given.node.gpu or None,
         }
-        process = self._process = WindowProcess(orders, self.work / f"{self.id}.log", self._at)
+        process = self._process = WindowProcess(orders, self._log, self._at)
         await process.start()
         following = asyncio.create_task(process.follow())
         guarding = asyncio.create_task(self._guard())
@@ -157,7 +176,9 @@ class WindowRun:
             guarding.cancel()
             if not following.done():
                 await process.kill()
-                await following
+                # what left its group may hold the pipe for ever: its end is not waited for
+                await asyncio.wait({following}, timeout=KILL_S)
+                following.cancel()
             self.profiler_left_on = not process.stopped
 
     def _at(self, moment: str) -> None:
@@ -181,7 +202,7 @@ class WindowRun:
                 reason = self._harm.machine()
             else:
                 reason = self._harm.found(before, self.began_s, now)
-            written = await asyncio.to_thread(_size, self.out)
+            written = await asyncio.to_thread(_size, self.out, self._log)
             if written > allowed:
                 reason = f"it wrote {written} bytes, of {allowed} that it may"
             if reason is not None:
@@ -195,7 +216,7 @@ class WindowRun:
 
     def _judged(self, result: dict[str, Any]) -> tuple[Outcome, str]:
         if self.abort_reason is not None:
-            return "aborted", self.abort_reason
+            return "stopped" if self.abort_reason == STOPPING else "aborted", self.abort_reason
         if "failed" in result:
             return "failed", str(result["failed"])[:500]
         if result.get("lost"):
@@ -207,23 +228,23 @@ class WindowRun:
         if outcome == "done":
             await self.write(lambda c: store_windows.set_state(c, self.id, "analysing", **values))
             self.context.events.note("window", f"{self.id} of {self.engine.url}: {text}")
-            await asyncio.to_thread(_remove, None, self.work / f"{self.id}.log")
+            await asyncio.to_thread(_remove, None, self._log)
             return
         final = "aborted" if self.abort_reason is not None else "failed"
         values["refusal"] = None if self.abort_reason is not None else text
-        await self.write(lambda c: store_windows.set_state(c, self.id, final, **values))
         if self.abort_reason is None:
             self.context.events.note("window", f"{self.id} failed: {text}", logging.WARNING)
-        await asyncio.to_thread(_remove, self.out, self.work / f"{self.id}.log")
+        await asyncio.to_thread(_remove, self.out, self._log)
+        await self.write(lambda c: store_windows.set_state(c, self.id, final, **values))
 
     async def write(self, group: Callable[[Connection], T]) -> T:
         """Write to the ledger and wait until it is there."""
         return await asyncio.wrap_future(self.context.store.write(group))
 
 
-def _size(folder: Path) -> int:
+def _size(folder: Path, log: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in (log, *folder.rglob("*")):
         with contextlib.suppress(OSError):
             total += path.lstat().st_size
     return total

@@ -23,7 +23,7 @@ from rocscope.daemon.part import Health, Part
 from rocscope.daemon.schedule import Schedule
 from rocscope.daemon.watch import Watch
 from rocscope.daemon.window_process import KILL_S
-from rocscope.daemon.window_run import CAPTURE, TICK_S, WindowRequest, WindowRun
+from rocscope.daemon.window_run import CAPTURE, STOPPING, TICK_S, WindowRequest, WindowRun
 
 if TYPE_CHECKING:
     from rocscope.daemon.context import Context
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STOP_S: Final = 10.0  # that an open window has to end its profiler when the daemon stops
 LET_GO_S: Final = 60.0
 RECOVER_S: Final = 5.0
+REFUSAL_S: Final = 60.0
 MOST_MEASURED: Final = 8  # windows whose cost is waited for at a time
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Windows(Part):
         self._measuring: set[asyncio.Task[None]] = set()
         self._doubtful: set[str] = set()  # URLs of engines whose profiler may still be on
         self._turn = 0  # which engine the schedule takes next
+        self._refusals: dict[tuple[str, str], float] = {}  # when it was last kept: two closed sets of words
         self._last_failure = ""
 
     def health(self) -> Health:
@@ -94,7 +96,7 @@ class Windows(Part):
         run, task = self.current, self._task
         if run is None or task is None:
             return
-        run.abort("the daemon is stopping")
+        run.abort(STOPPING)
         done, _ = await asyncio.wait({task}, timeout=STOP_S)
         if not done:
             await run.kill()
@@ -188,8 +190,14 @@ class Windows(Part):
         return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
     async def _refused(self, request: WindowRequest, text: str, code: str, retry_s: float | None) -> Answer:
-        """Keep what was refused. That the schedule finds no engine is nothing new each quarter of an hour."""
-        if request.trigger != "schedule" or code != "engine":
+        """Keep what was refused, of one trigger and reason once a minute: who asks again fills no ledger.
+
+        That the schedule finds no engine is nothing new each quarter of an hour.
+        """
+        moment, kind = self.context.clock.monotonic_s(), (request.trigger, code)
+        known = moment - self._refusals.get(kind, -math.inf) < REFUSAL_S
+        if not known and (request.trigger != "schedule" or code != "engine"):
+            self._refusals[kind] = moment
             now, window_id = self.context.clock.wall_s(), self._new_id()
             more = {"reason": request.reason, "profile": request.profile, "engine": request.engine,
                     "refusal": f"{code}: {text}"}  # fmt: skip
@@ -260,15 +268,21 @@ class Windows(Part):
         past = []
         for row in store_windows.listing(connection, 10_000, since_s=now - DAY_S):
             if row.started_at is not None and row.started_at <= now:
-                outcome: Outcome = (
-                    "aborted" if row.state == "aborted" else "failed" if row.state == "failed" else "done"
-                )
                 ended = min(now, row.ended_at or row.started_at + (row.window_s or 0.0))
-                past.append(Spent(monotonic - (now - ended), row.window_s or 0.0, row.bytes or 0, outcome))
+                past.append(
+                    Spent(monotonic - (now - ended), row.window_s or 0.0, row.bytes or 0, _outcome(row))
+                )
         self.budget = Budget(self.context.settings.windows, clock, self.context.facts.node, past)
 
     async def _write(self, group: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self.context.store.write(group))
+
+
+def _outcome(row: store_windows.WindowRow) -> Outcome:
+    """Return how a window of before a restart came out, as the budget counts it."""
+    if row.state == "aborted":
+        return "stopped" if row.abort == STOPPING else "aborted"
+    return "failed" if row.state == "failed" else "done"
 
 
 PART = Windows

@@ -1,0 +1,120 @@
+"""Whom a window is of: the server that was found and no other, its own files; and what a stop counts as."""
+
+import asyncio
+import os
+import subprocess
+
+import psutil
+import pytest
+from making import running, until
+from test_windows import OPERATOR, rows, world
+
+from rocscope.daemon import rivals
+from rocscope.daemon.engine_source import EngineState
+from rocscope.daemon.engines import Engine
+from rocscope.daemon.windows import Windows
+
+
+@pytest.fixture(autouse=True)
+def no_rivals(monkeypatch):
+    monkeypatch.setattr(rivals, "programs", lambda own=frozenset(): [])
+
+
+def found(context, engine, traces, **more):
+    """Have the engine be known by a process."""
+    context.part("engines").states[engine.url] = EngineState(
+        Engine(url=engine.url, traces=traces, **more), ok=True
+    )
+
+
+@pytest.fixture
+def stranger():
+    """A process that is no relation of ours."""
+    told = subprocess.run(
+        ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, check=True
+    )
+    process = psutil.Process(int(told.stdout))
+    yield process
+    process.kill()
+
+
+def test_a_server_that_is_another_by_now_is_not_profiled(tmp_path, examples, stranger):
+    async def scenario():
+        async with world(tmp_path, examples) as (context, engine, part), running(part):
+            own = psutil.Process()
+            traces = tmp_path / "traces"
+            for pid, created_s in (
+                (own.pid, own.create_time() - 5.0),  # the number was used again
+                (stranger.pid, stranger.create_time()),  # another has taken the address
+                (4_190_000, 1.0),  # it has ended
+            ):
+                found(context, engine, traces, pid=pid, created_s=created_s, uid=os.getuid())
+                assert (await part.ask(OPERATOR)).id
+                await part.finished()
+                assert rows(context)[0].state == "failed"
+                assert "has ended, or another has its address" in rows(context)[0].refusal
+                part.resume()
+                await asyncio.sleep(0.15)
+            assert engine.starts == 0
+            found(context, engine, traces, pid=own.pid, created_s=own.create_time(), uid=os.getuid())
+            assert (await part.ask(OPERATOR)).id
+            await part.finished()
+            assert rows(context)[0].state == "analysing" and engine.starts == 1
+
+    asyncio.run(scenario())
+
+
+def test_of_a_servers_folder_its_own_files_alone_are_cleared_and_no_link_is_read(tmp_path, examples):
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of the daemon's user")
+
+    async def scenario():
+        async with world(tmp_path, examples) as (context, engine, part), running(part):
+            traces, own = tmp_path / "traces", psutil.Process()
+            found(context, engine, traces, pid=own.pid, created_s=own.create_time(), uid=os.getuid() + 1)
+            assert (await part.ask(OPERATOR)).id
+            await until(lambda: engine.profiling, "the profiler is on")
+            (traces / "evil.pt.trace.json").symlink_to(secret)
+            await part.finished()
+            assert rows(context)[0].state == "analysing"
+            assert len(list(traces.glob("rank0*.gz"))) == 1 and (traces / "evil.pt.trace.json").is_symlink()
+            (_, capture, _) = context.part("analysis").given[0]
+            kept = [path for path in capture.parent.rglob("*") if path.is_file()]
+            assert kept and not any(b"a secret" in path.read_bytes() for path in kept)
+            assert not list(capture.parent.rglob("*evil*"))
+
+    asyncio.run(scenario())
+
+
+def test_what_is_refused_again_and_again_is_kept_once_a_minute(tmp_path, examples):
+    async def scenario():
+        async with world(tmp_path, examples) as (context, _, part), running(part):
+            context.part("engines").states.clear()
+            for _ in range(5):
+                assert (await part.ask(OPERATOR)).code == "engine"
+            part.pause()
+            for _ in range(5):
+                assert (await part.ask(OPERATOR)).code == "paused"
+            assert sorted(each.refusal.partition(":")[0] for each in rows(context)) == ["engine", "paused"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_stops_in_the_midst_of_windows_open_no_breaker_after_a_restart(tmp_path, examples):
+    async def scenario():
+        given = {"profiles": {"kernel-trace": {"window_s": 9.0}}}
+        async with world(tmp_path, examples, **given) as (context, engine, _):
+            for _ in range(3):
+                part = Windows(context)
+                async with running(part):
+                    assert (await part.ask(OPERATOR)).id
+                    await until(lambda: engine.profiling, "the profiler is on")
+                await asyncio.sleep(0.15)
+            assert [each.state for each in rows(context)] == ["aborted"] * 3
+            last = Windows(context)
+            async with running(last):
+                await until(last._recovered.is_set, "it knows of before")
+                assert not last.budget.broken and last.budget.duty_frac() > 0
+
+    asyncio.run(scenario())
