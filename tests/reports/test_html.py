@@ -18,13 +18,47 @@ from sample_analysis import (
 )
 
 from rocscope.findings import Analysis, LaunchShape, Quantity
-from rocscope.reports import html, kernel_rows, summary
+from rocscope.reports import figures, html, kernel_rows, markdown, summary, terminal
 from rocscope.reports import page as page_parts
-from rocscope.reports.charts import roofline
+from rocscope.reports.charts import roofline, shares
 
 
 def page(analysis: Analysis) -> str:
     return html.REPORT.render(analysis)
+
+
+def section(text: str, name: str) -> str:
+    """Return a section's words, without markup."""
+    (found,) = re.findall(rf'<section id="{name}".*?</section>', text, re.S)
+    return " ".join(re.sub(r"<[^>]*>", " ", found).replace("\u00a0", " ").split())
+
+
+def test_the_hosts_steps_are_not_drawn_as_the_gpus_time() -> None:
+    """A token of 1 µs by the host's annotations, of 12.9 ms by the kernels that ran for it."""
+    of_host = {"length_by": "host", "idle_us_per_token": None, "idle_time_s": None, "us_per_token": 1.0}
+    phases = [each.model_copy(update=of_host) for each in sample_analysis().phases]
+    told = section(page(sample_analysis(phases=phases)), "budget")
+    assert "1.00 µs" not in told and "no kernel 9" not in told
+    spent = figures.seconds(sum(shares.phase_times(phases[0]).values())).replace("\u00a0", " ")
+    assert f"{spent} of kernels a token" in told
+    assert "decode and prefill is not told, as only the host annotated it" in told
+    assert "annotated it" not in section(page(sample_analysis()), "budget")
+    bare = [each.model_copy(update={"families": []}) for each in phases]
+    assert "(host)" in section(page(sample_analysis(phases=bare)), "budget")
+
+
+@pytest.mark.parametrize("kernel", ["vecCopy", "axpy", "rms_norm_kernel", "gemm4"])
+def test_a_kernels_name_is_never_altered(kernel: str) -> None:
+    target = sample_analysis().targets[0]
+    problem = f"{kernel} takes 57.2 % of the window: memory bound, limited by latency"
+    named = target.model_copy(update={"problem": problem, "kernel": kernel})
+    told = page(sample_analysis(targets=[named]))
+    assert f"<h3>{problem}</h3>" in told
+    for report in (terminal.REPORT, markdown.REPORT):
+        told = report.render(sample_analysis(targets=[named])).replace("**", "").replace("\\", "")
+        assert f"1. {kernel} takes" in told
+    assert page_parts._capital("vecCopy: slow") == "vecCopy: slow"
+    assert page_parts._capital("no warnings") == "No warnings"
 
 
 def drawn(analysis: Analysis) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from sample_analysis import empty_analysis, sample_analysis
 
 import serving_recorded
 from rocscope import serving_metrics
-from rocscope.reports import figures, phases, serving
+from rocscope.reports import figures, serving
 from rocscope.reports.report import reports
 
 TEXTS = ("html", "markdown", "terminal")
@@ -131,17 +131,3 @@ def test_quantiles_of_open_and_unknown_buckets():
     assert [figures.ordinary_spaces(cell) for cell in row] == [
         "first token", "70.0 s", "> 80.0 s", "90.0 s (80–100)", figures.UNKNOWN,
     ]  # fmt: skip
-
-
-def test_phases_say_time_and_bytes_a_token_of_the_longest_families():
-    families = [
-        {"family": f"f{at}", "us_per_token": 100.0 - at, "bytes_per_token": None, "time_s": 1.0}
-        for at in range(7)
-    ]
-    families[0] |= {"bytes_per_token": 5.2e9, "bytes_basis": "modelled"}
-    phase = sample_analysis().phases[0].model_copy(update={"families": families})
-    (text,) = phases.sentences(sample_analysis().model_copy(update={"phases": [phase]}))
-    assert figures.ordinary_spaces(text).startswith(
-        "Decode, a token: f0 100 µs and 5.20 GB (modelled), f1 99.0 µs, "
-    )
-    assert text.endswith("and 2 smaller.")

@@ -66,7 +66,7 @@ def forecasts(comparison: Comparison) -> Table:
     """Return what was forecast of the targets that were tried, and what came."""
     rows = [
         [
-            each.problem or each.kernel or each.target_id,
+            words.promised(each),
             words.forecast_verdict(each),
             figures.percent_range(each.low_frac, each.high_frac),
             figures.percent(each.actual_frac),

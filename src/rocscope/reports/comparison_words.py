@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from rocscope.comparison.result import Comparison, Difference, Forecast, Tier
 from rocscope.reports import figures
+from rocscope.reports.summary import heading
 
 METRICS: Final = {
     "period_s": "period",
@@ -194,9 +195,16 @@ def shape(found: dict[str, Any]) -> str:
     for key, value in found.items():
         if value is None:
             continue
-        shown = figures.extent(value) if isinstance(value, list) else value
+        shown = figures.extent(value) if isinstance(value, list) else figures.size(value)
         told.append(f"{key} {shown}" if isinstance(value, list) else f"{key}={shown}")
     return " ".join(told) or figures.UNKNOWN
+
+
+def promised(forecast: Forecast) -> str:
+    """Name a forecast: what the target said was wrong, else its kernel or id as it is."""
+    if forecast.problem:
+        return heading(forecast.problem, forecast.kernel)
+    return forecast.kernel or forecast.target_id
 
 
 def forecast_verdict(forecast: Forecast) -> str:

@@ -143,6 +143,13 @@ def calls(value: float) -> str:
     return f"{count(value) if whole else significant(value)}{NBSP}call{'' if value == 1 else 's'}"
 
 
+def size(value: object) -> str:
+    """Write a size of a problem: a whole number as it is (``24576``), a mean in three digits; else the text."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    return str(int(value)) if value.is_integer() else significant(value)
+
+
 def extent(values: Sequence[int | None]) -> str:
     """Write a grid or workgroup in work-items: ``7168×1×1``; only what is known."""
     present = [str(value) for value in values if value is not None]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from rocscope.findings import Analysis
-from rocscope.reports import kernel_rows, phases, power, serving, step_table, summary, timeline_table
+from rocscope.reports import (
+    kernel_rows,
+    phases,
+    power,
+    serving,
+    step_table,
+    summary,
+    timeline_table,
+    token_budget,
+)
 from rocscope.reports.charts import gains, occupancy, ranks, roofline, shares, timeline
 from rocscope.reports.page import Page, Section
 
@@ -96,7 +105,7 @@ def _budget(analysis: Analysis) -> Section | None:
     facts = {
         "bars": bars,
         "matrix": phases.matrix(analysis),
-        "phases": phases,
+        "token_budget": token_budget,
         "step": table if alone else None,
         "step_bars": steps,
         "step_table": step_table,

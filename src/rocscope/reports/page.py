@@ -11,9 +11,9 @@ from functools import cache
 from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Final
 
-from rocscope.reports import chart_library, figures
+from rocscope.reports import chart_library, figures, summary
 from rocscope.reports.stylesheet import Stylesheet
-from rocscope.reports.text import shorten
+from rocscope.reports.text import clip, shorten
 from rocscope.untrusted import visible
 
 if TYPE_CHECKING:
@@ -88,11 +88,8 @@ def asset(name: str) -> str:
 
 
 def _capital(text: Any) -> Any:
-    """Begin a sentence with a capital, unless it begins with a name such as ``rms_norm_kernel``."""
-    first = str(text).split(" ", 1)[0]
-    if not first.rstrip(",:;").isalpha():
-        return text
-    return type(text)(text[:1].upper() + text[1:])
+    """Begin a sentence with a capital, unless it begins with a name; what is markup stays it."""
+    return type(text)(summary.heading(text))
 
 
 def _ticks(text: str) -> Any:
@@ -121,6 +118,7 @@ def _environment() -> Environment:
     )
     environment.filters["visible"] = visible
     environment.filters["shorten"] = shorten
+    environment.filters["clip"] = clip
     environment.filters["ticks"] = _ticks
     environment.filters["capital"] = _capital
     return environment

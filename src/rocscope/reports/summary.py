@@ -178,8 +178,7 @@ def problem_shape(kernel: KernelFinding) -> str:
     for key, value in kernel.problem_shape.items():
         if value is None:
             continue
-        shown = figures.significant(value) if isinstance(value, float) else str(value)
-        parts.append(f"{key}={shown}")
+        parts.append(f"{key}={figures.size(value)}")
     return " ".join(parts)
 
 
@@ -201,9 +200,14 @@ def occupancy(kernel: KernelFinding, *, why: bool = True) -> str:
 
 def problem(target: Target) -> str:
     """Return a target's problem as a heading: a sentence with its first letter large, a name as it is."""
-    first = target.problem.split(" ", 1)[0]
-    named = "_" in first or any(c.isupper() or c.isdigit() for c in first)
-    return target.problem if named else f"{target.problem[:1].upper()}{target.problem[1:]}"
+    return heading(target.problem, target.kernel)
+
+
+def heading(problem: str, kernel: str | None = None) -> str:
+    """Begin a sentence with a large letter, unless with ``kernel`` or with a name such as ``vecCopy``."""
+    first = problem.split(" ", 1)[0].rstrip(",:;")
+    plain = first.isalpha() and first.islower() and not (kernel and problem.startswith(kernel))
+    return f"{problem[:1].upper()}{problem[1:]}" if plain else problem
 
 
 def command(capture: CaptureInfo) -> str:

@@ -62,12 +62,18 @@ def families(analysis: Analysis) -> list[str]:
 
 
 def sentences(analysis: Analysis) -> list[str]:
-    """Return what the table rests on: how many tokens, and where kernels overlap."""
+    """Return what the table rests on: how many tokens, and what is to be known of it."""
     told = _phases(analysis)
     if not told:
         return []
     counted = [f"{figures.count(each.tokens)} in {_steps(each)}" for each in told]
-    found = [f"Tokens: {', '.join(counted)}; of prompts and generated, as the steps' annotations count them."]
+    tokens = f"Tokens: {', '.join(counted)}; of prompts and generated, as the steps' annotations count them."
+    return [tokens, *caveats(analysis)]
+
+
+def caveats(analysis: Analysis) -> list[str]:
+    """Return whose annotations tell nothing of the GPU's time, and where kernels overlap."""
+    told, found = _phases(analysis), []
     hosts = [each.phase for each in told if each.length_by == "host"]
     if hosts:
         found.append(

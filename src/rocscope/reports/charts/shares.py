@@ -54,11 +54,13 @@ def phase_times(phase: PhaseSummary) -> dict[str, float]:
 
 
 def _phase(phase: PhaseSummary, times: dict[str, float]) -> Bar:
-    whole = (phase.us_per_token or 0.0) / 1e6
+    """Return a token's bar: the step's length where it is the GPU's; the host's tells nothing of it."""
+    of_host = phase.length_by == "host"
+    whole = math.fsum(times.values()) if of_host else (phase.us_per_token or 0.0) / 1e6
     idle = None if phase.idle_us_per_token is None else phase.idle_us_per_token / 1e6
     steps = f"{figures.count(phase.steps)} step{'' if phase.steps == 1 else 's'}"
     tokens = f"{figures.count(phase.tokens)} token{'' if phase.tokens == 1 else 's'}"
-    total = f"{figures.seconds(whole)} a token"
+    total = f"{figures.seconds(whole)} {'of kernels ' if of_host else ''}a token"
     return Bar(phase.phase, f"{steps}, {tokens}", total, _parts(times, whole, whole, idle))
 
 
