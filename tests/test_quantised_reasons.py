@@ -88,7 +88,7 @@ def test_prompts_go_through_weights_written_out(served: Comparison) -> None:
 
 def test_the_ceiling_of_both_is_told(served: Comparison) -> None:
     ceiling = about(served, "step", "memory bandwidth allows")
-    assert "1140 tokens/s in base and 2040 tokens/s in new" in ceiling.text
+    assert "1,140 tokens/s in base and 2,040 tokens/s in new" in ceiling.text
     assert "61.6 % and 32.2 %" in ceiling.text and "3.83 GB a token" in ceiling.evidence[0]
 
 
@@ -142,7 +142,7 @@ def test_the_command_line_says_why(captures: Path, capsys: pytest.CaptureFixture
     traces = [str(captures / "h200_vllm" / f"{each}_graph.kineto.json.gz") for each in ("fp16", "gptq8")]
     assert run(["compare", "--no-ledger", *traces]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "Why (concurrency 16, extrapolated): at 16 rows, which neither recording has" in text
+    assert "concurrency 16 (extrapolated): at 16 rows, which neither recording has" in text
 
 
 def alone(folder: Path, truth: Path) -> Path:

@@ -9,8 +9,8 @@ _PREFIXES: Final = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")
 
 
 def digits(value: float) -> str:
-    """Three significant digits, never with an exponent: 0.0123, 1.23, 123, 1230."""
-    return f"{Decimal(f'{value:.3g}'):f}"
+    """Three significant digits, thousands apart, never with an exponent: 0.0123, 1.23, 123, 1,230."""
+    return f"{Decimal(f'{value:.3g}'):,f}"
 
 
 def amount(value: float, unit: str) -> str:
@@ -30,3 +30,13 @@ def duration(value_ns: float) -> str:
 def percent(value: float) -> str:
     """A share as a percentage: ``15.7 %``."""
     return f"{digits(value * 100)} %"
+
+
+def signed(value: float, told: str) -> str:
+    """What is ``told`` of a value's size, with the value's sign: ``+1.23 ms``, ``−938 µs``; a bare 0."""
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{told}"
+
+
+def change(value: float) -> str:
+    """A change as a percentage: ``+50.7 %``, ``−3.2 %``."""
+    return signed(value, percent(abs(value)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rocscope.comparison.result import Difference, Reason, Tier
-from rocscope.wording import duration, percent
+from rocscope.wording import change, duration, percent, signed
 
 _LEAST_FRAC: Final = 0.1  # of the change of the step, below which a part of it is not named
 _LEAST_SHARE: Final = 0.1  # of a step, from which a family that stays the same is named
@@ -74,8 +74,8 @@ def _of_clocks(step: Tier, kernels: list[Difference]) -> Reason | None:
 
 
 def _line(row: Difference) -> str:
-    change = "" if row.step_frac is None else f", {row.step_frac * 100:+.1f} % of a base step"
-    return f"{row.name}: {_sides(row)} a step, mean over the steps compared{change}"
+    part = "" if row.step_frac is None else f", {change(row.step_frac)} of a base step"
+    return f"{row.name}: {_sides(row)} a step, mean over the steps compared{part}"
 
 
 def _sides(row: Difference) -> str:
@@ -87,4 +87,4 @@ def _time(value_s: float | None) -> str:
 
 
 def _signed(value_s: float) -> str:
-    return f"{'+' if value_s >= 0 else '−'}{duration(abs(value_s) * 1e9)}"
+    return signed(value_s, duration(abs(value_s) * 1e9))

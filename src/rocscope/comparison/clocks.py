@@ -6,7 +6,7 @@ from typing import Final
 
 from rocscope.comparison.result import Difference, Tier
 from rocscope.comparison.side import Side
-from rocscope.wording import amount, percent
+from rocscope.wording import amount, change, percent
 
 _LEAST_CLOCK_FRAC: Final = 0.02  # by which clocks have to differ before times are held against them
 _SAME_CYCLES_FRAC: Final = 0.25  # of the clocks' difference, by which a change of time may miss it
@@ -49,10 +49,10 @@ def by_clock(base: Side, new: Side, rows: list[Difference]) -> list[Difference]:
         calls = (row.base_calls or row.base_dispatches, row.new_calls or row.new_dispatches)
         if row.match == "renamed" or not all(calls) or not row.base_s or row.new_s is None:
             return None
-        change = (row.new_s / calls[1]) / (row.base_s / calls[0]) - 1  # type: ignore[operator]  # all() above
-        if not _alike(change, longer):
+        own = (row.new_s / calls[1]) / (row.base_s / calls[0]) - 1  # type: ignore[operator]  # all() above
+        if not _alike(own, longer):
             return None
-        return f"the clock: a dispatch takes {change:+.1%}, the same cycles {longer:+.1%}"
+        return f"the clock: a dispatch takes {change(own)}, the same cycles {change(longer)}"
 
     return [row.model_copy(update={"explained_by": explained(row)}) for row in rows]
 
@@ -98,7 +98,7 @@ def clock_notes(base: Side, new: Side, rows: list[Difference], tiers: list[Tier]
     share = sum(row.base_frac or 0.0 for row in rows if row.explained_by)
     said = (
         f"the clock while kernels ran was {before} in base and {after} in new, at which the same cycles take "
-        f"{longer:+.1%}"
+        f"{change(longer)}"
     )
     if share > 0:
         notes.append(
@@ -113,8 +113,9 @@ def clock_notes(base: Side, new: Side, rows: list[Difference], tiers: list[Tier]
             f"the clock explains the change of the step: compare again at one clock (it is {way} by it)"
         )
     elif steps and steps[0].same_cycles_frac is not None:
+        all_of_it, nothing = change(steps[0].same_cycles_frac), change(steps[0].change_frac)
         notes.append(
-            f"at one clock the step would change by between {steps[0].same_cycles_frac:+.1%}, if all of it "
-            f"follows the clock, and {steps[0].change_frac:+.1%}, if nothing of it does"
+            f"at one clock the step would change by between {all_of_it}, if all of it follows the clock, and "
+            f"{nothing}, if nothing of it does"
         )
     return notes

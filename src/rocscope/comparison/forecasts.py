@@ -21,7 +21,7 @@ from rocscope.comparison.replaced import LEAST_STEP_FRAC, Outcome, Steps
 from rocscope.comparison.result import Comparison, Forecast, Tier, Verdict
 from rocscope.errors import UsageError
 from rocscope.findings import Analysis, Gain, StepRank, Target
-from rocscope.wording import percent
+from rocscope.wording import change, percent
 
 _LEAST_OF_LOST: Final = 0.1  # of lost time, by which it changes at least where something was done
 _WON_BACK: Final = {"gaps": "pauses for launches", "stalls": "long pauses", "waits": "waiting of ranks"}
@@ -146,7 +146,7 @@ def _scored(target: Target, sides: _Sides, *, said: bool) -> Forecast:
         for each in (outcome.change_high_frac, outcome.change_low_frac)
     )
     basis = (
-        f"{outcome.how}: {percent(before)} of the window times the change of it a step, {percent(ratio - 1)}"
+        f"{outcome.how}: {percent(before)} of the window times the change of it a step, {change(ratio - 1)}"
     )
     if outcome.other_work:
         basis += f"; {outcome.other_work}, which the forecast was not of"

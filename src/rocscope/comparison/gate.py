@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rocscope.comparison.result import Comparison, Tier
 from rocscope.errors import NotJudged, RegressionFound, UsageError
-from rocscope.wording import percent
+from rocscope.wording import change, percent
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _judged(comparison: Comparison, which: str, limit_frac: float) -> None:
 
 def _told(tier: Tier, index: int | None) -> str:
     which = "" if index is None else f"new {index + 1}, "
-    return f"{which}{tier.tier} {tier.metric} {tier.change_frac * 100:+.1f} %"
+    return f"{which}{tier.tier} {tier.metric} {change(tier.change_frac)}"
 
 
 def share(option: str, text: str) -> float:

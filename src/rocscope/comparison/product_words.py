@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from rocscope import wording
 from rocscope.comparison.products import Product
 from rocscope.wording import amount, digits, duration
 
@@ -41,8 +42,7 @@ def time(value_s: float) -> str:
 
 def signed(value_s: float) -> str:
     """Write a difference of times with its sign."""
-    sign = "+" if value_s > 0 else "−" if value_s < 0 else ""
-    return f"{sign}{time(abs(value_s))}"
+    return wording.signed(value_s, time(abs(value_s)))
 
 
 def _shortened(name: str) -> str:

@@ -13,7 +13,7 @@ from rocscope.comparison.products import Product, Products, products, time_s
 from rocscope.comparison.result import Reason, Tier
 from rocscope.comparison.side import Side
 from rocscope.findings import Basis
-from rocscope.wording import amount, digits, percent
+from rocscope.wording import amount, change, digits, percent
 
 _LOAD: Final = re.compile(r"concurrency (\d{1,5})\b")
 _GROWS_FRAC: Final = (
@@ -231,7 +231,7 @@ def _growth(found: Pair) -> Reason | None:
     names = found.names
     text = (
         f"from {known[0]} to {rows(known[-1])} a layer's products in {names[0]} take {percent(grows)} "
-        f"longer, those in {names[1]} {_about_same(stays)}"
+        f"longer, those in {names[1]} {change(stays)}"
     )
     if units == ({"vector_fp16"}, {"matrix_fp16"}):
         text += (
@@ -244,10 +244,6 @@ def _growth(found: Pair) -> Reason | None:
         evidence.append(f"{name}: {told} rows, measured")
     evidence += [line(names[0], each) for each in sorted(last, key=lambda one: -one.time_s)]
     return Reason(about="step", text=f"{text}.", evidence=evidence, basis="measured")
-
-
-def _about_same(change: float) -> str:
-    return f"{'+' if change >= 0 else '−'}{percent(abs(change))}"
 
 
 def _pipe(found: Pair, last: list[Product]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rocscope.comparison.judging import LEAST_STEPS, Judged, Measured
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Tier
-from rocscope.wording import duration
+from rocscope.wording import change, duration
 
 
 def tier(panel: Panel, measured: Measured, judged: Judged, *, comparable: bool, first: bool) -> Tier:
@@ -62,5 +62,5 @@ def waits_note(panel: Panel) -> str | None:
     return (
         f"{counts[0]} of {totals[0]} and {counts[1]} of {totals[1]} steps, in which the GPU waited unusually "
         f"long, are left out: with them {duration(means[0])} against {duration(means[1])}, "
-        f"{(means[1] / means[0] - 1) * 100:+.1f} %"
+        f"{change(means[1] / means[0] - 1)}"
     )

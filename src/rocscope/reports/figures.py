@@ -144,7 +144,7 @@ def calls(value: float) -> str:
 
 
 def size(value: object) -> str:
-    """Write a size of a problem: a whole number as it is (``24576``), a mean in three digits; else the text."""
+    """Write a size of a problem: a whole number as it is (``24576``), a mean in three digits, else text."""
     if not isinstance(value, float) or not math.isfinite(value):
         return str(value)
     return str(int(value)) if value.is_integer() else significant(value)
