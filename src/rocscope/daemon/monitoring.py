@@ -52,9 +52,16 @@ def write(kind: Kind, folder: Path, *, force: bool = False) -> list[Written]:
         )
     for name, outcome in outcomes.items():
         if outcome != "unchanged":
-            with replacing(folder / name) as temporary:
-                temporary.write_text(wanted[name], encoding="utf-8", newline="\n")
+            _replace(folder / name, wanted[name])
     return [Written(folder / name, outcome) for name, outcome in outcomes.items()]
+
+
+def _replace(path: Path, text: str) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    except InputError as error:  # it speaks of an option that this command has not
+        raise InputError(error.message, "name another folder, or have it made writable") from error
 
 
 def _outcome(path: Path, text: str) -> Outcome:
