@@ -30,7 +30,7 @@ def COMMAND() -> None:
     """
 
 
-@COMMAND.command("dashboards")
+@COMMAND.command("dashboards", short_help="Write Grafana dashboards.")
 @_options
 def dashboards(folder: Path, force: bool, as_json: bool) -> None:
     """Write Grafana dashboards, as JSON, into DIR: the fleet at a glance, and one node's GPUs and kernels.
@@ -46,7 +46,7 @@ def dashboards(folder: Path, force: bool, as_json: bool) -> None:
     _write("dashboards", folder, force, as_json)
 
 
-@COMMAND.command("rules")
+@COMMAND.command("rules", short_help="Write Prometheus alert rules.")
 @_options
 def rules(folder: Path, force: bool, as_json: bool) -> None:
     """Write Prometheus alert rules, as YAML, into DIR. What each rests on: docs/alerts.md.
