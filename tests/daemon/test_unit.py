@@ -14,10 +14,19 @@ from rocscope.daemon import shipped
 
 PROMISED = (
     *("Type=notify", "WatchdogSec=60", "TimeoutStopSec=20", "KillMode=control-group", "User=rocscope"),
-    *("NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict", "DevicePolicy=closed"),
-    *("DeviceAllow=/dev/kfd rw", "IPAddressDeny=any", "IPAddressAllow=localhost", "UMask=0077"),
-    *("CPUQuota=50%", "OOMPolicy=continue"),
+    *("SupplementaryGroups=render video", "StateDirectory=rocscope", "StateDirectoryMode=0750"),
+    *("RuntimeDirectory=rocscope", "RuntimeDirectoryMode=0750", "UMask=0077"),
+    *("NoNewPrivileges=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "ProtectSystem=strict"),
+    *("ProtectHome=yes", "PrivateTmp=yes", "DevicePolicy=closed", "DeviceAllow=/dev/kfd rw"),
+    *("DeviceAllow=char-drm rw", "ProtectKernelTunables=yes", "ProtectKernelModules=yes"),
+    *("ProtectKernelLogs=yes", "ProtectControlGroups=yes", "ProtectClock=yes", "ProtectHostname=yes"),
+    *("RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "IPAddressDeny=any", "IPAddressAllow=localhost"),
+    *("RestrictNamespaces=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes"),
+    *("SystemCallFilter=@system-service", "SystemCallArchitectures=native"),
+    *("CPUQuota=50%", "MemoryHigh=1536M", "MemoryMax=2G", "OOMPolicy=continue", "OOMScoreAdjust=500"),
+    *("TasksMax=64", "IOWeight=10", "Nice=10"),
 )
+LEFT_OUT = ("PrivateDevices", "MemoryDenyWriteExecute", "PrivateUsers", "ProtectProc", "PrivateIPC")
 WORST = 3.0  # of `systemd-analyze security`, 0 to 10
 systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="no systemd-analyze (apt: systemd)"
@@ -52,8 +61,9 @@ def test_what_it_promises():
     text = shipped.text("service")
     for line in PROMISED:
         assert f"\n{line}\n" in text, line
-    for line in ("PrivateDevices=yes", "MemoryDenyWriteExecute=yes", "PrivateUsers=yes"):
-        assert line not in text, "the daemon would not see its GPUs, or fail"
+    for name in LEFT_OUT:
+        assert f"\n{name}=" not in text, "the daemon would not see its GPUs or servers, or fail"
+        assert re.search(rf"^# [^:]*{name}", text, re.MULTILINE), f"why {name} is left out is not said"
 
 
 def allowed(unit_text):

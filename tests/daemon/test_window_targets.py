@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import sys
 
 import psutil
 import pytest
@@ -118,3 +119,39 @@ def test_stops_in_the_midst_of_windows_open_no_breaker_after_a_restart(tmp_path,
                 assert not last.budget.broken and last.budget.duty_frac() > 0
 
     asyncio.run(scenario())
+
+
+def test_without_room_no_window_is_opened(tmp_path, examples):
+    given = {"abort": {"min_available_memory_bytes": 2 << 30}}
+
+    async def scenario():
+        async with world(tmp_path, examples, **given) as (context, engine, part), running(part):
+            for metric, value, what in (
+                ("memory_available_bytes", 1e9, "memory"),
+                ("disk_free_bytes", 0.0, "disk"),
+            ):
+                now = context.clock.monotonic_s()
+                free = {"memory_available_bytes": 9e9, "disk_free_bytes": 9e9, metric: value}
+                context.history.add_all(now, "host", "host", free)
+                answer = await part.ask(OPERATOR)
+                assert answer.code == "unfit" and what in answer.refusal
+            assert engine.starts == 0 and part.current is None
+
+    asyncio.run(scenario())
+
+
+def test_what_the_profiler_wrote_is_read_within_limits():
+    """In a process of its own, whose limits it lowers."""
+    code = """
+import resource
+from rocscope.daemon import window_child
+window_child._limit(1 << 20)
+for what in ("AS", "CPU", "FSIZE", "CORE"):
+    assert resource.getrlimit(getattr(resource, f"RLIMIT_{what}"))[0] != resource.RLIM_INFINITY, what
+try:
+    bytearray(window_child.MEMORY_BYTES)
+except MemoryError:
+    print("held")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "held\n", done.stderr
