@@ -37,7 +37,7 @@ def by_capture(depends: Callable[[Capture], tuple[Any, ...]], *, copied: bool = 
                 gone = weakref.ref(capture, lambda _: kept.pop(key, None))
                 entry = kept[key] = (gone, now, make(capture))
             result: Any = entry[2]
-            return result.copy() if copied else result  # type: ignore[no-any-return]
+            return result.copy() if copied else result  # type: ignore[no-any-return]  # its own copy()
 
         return given
 

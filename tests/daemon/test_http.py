@@ -104,6 +104,10 @@ def test_the_page_of_metrics_is_clean_and_within_its_budget(tmp_path):
     page = asyncio.run(scenario())
     series = [line for line in page.splitlines() if line and not line.startswith("#")]
     assert 500 < len(series) < 1000
+    busy = [line for line in series if line.startswith("rocscope_kernel_busy_seconds_total{")]
+    assert (
+        sum(float(line.rpartition(" ")[2]) for line in busy) == 8 * FAMILIES
+    )  # what has no label of its own
     assert "\x1b" not in page and 'model="MI100 <b>\\\\x1b[31m"' in page
     assert 'rocscope_gpu_clock_hertz{bdf="0000:00:00.0",domain="gfx",gpu="0",uuid="uuid0"} 1.0' in page
     if shutil.which("promtool") is None:

@@ -16,6 +16,8 @@ from rocscope.daemon import store_windows
 BACK_S: Final = 86_400.0  # a window may be done long after it was asked for: it is looked for so far back
 MOST: Final = 1_000  # windows that are read at a time
 UNKNOWN_BASIS: Final = "modelled"
+MOST_FAMILIES: Final = 16  # on eight GPUs each is 40 series of a thousand; what comes later counts as OTHER
+OTHER: Final = "other"
 
 Key = tuple[str, str]  # gpu, family
 
@@ -33,6 +35,7 @@ class KernelTotals:
         self.windows: dict[tuple[str, str], int] = defaultdict(int)  # result, reason
         self._since_s = since_s
         self._done: dict[str, float] = {}  # windows that are in the totals, when they were asked for
+        self._families = {OTHER}
 
     def update(self, connection: Connection, now_s: float) -> None:
         """Add what has ended since the last time."""
@@ -50,16 +53,26 @@ class KernelTotals:
                 self._add(store_windows.families(connection, row.id))
 
     def _add(self, families: list[store_windows.FamilyRow]) -> None:
+        seen = {each.gpu for each in families}
+        self.bandwidth = {key: value for key, value in self.bandwidth.items() if key[0] not in seen}
         for each in families:
-            key = (each.gpu, each.family)
+            family = self._counted_as(each.family)
+            key = (each.gpu, family)
             self.busy_s[key] += _number(each.busy_s)
             self.dispatches[key] += _number(each.dispatches)
             if each.bytes is not None:
                 self.bytes[(*key, each.bytes_basis or UNKNOWN_BASIS)] += _number(each.bytes)
             if each.flops is not None:
                 self.flops[(*key, each.flops_basis or UNKNOWN_BASIS)] += _number(each.flops)
-            if each.bandwidth_frac is not None and math.isfinite(each.bandwidth_frac):
+            alone = family == each.family  # of several together there is no one share of the peak
+            if alone and each.bandwidth_frac is not None and math.isfinite(each.bandwidth_frac):
                 self.bandwidth[(*key, each.bytes_basis or UNKNOWN_BASIS)] = each.bandwidth_frac
+
+    def _counted_as(self, family: str) -> str:
+        """Return the label of a family: once it has its own it keeps it, so that counters never fall."""
+        if family not in self._families and len(self._families) < MOST_FAMILIES:
+            self._families.add(family)
+        return family if family in self._families else OTHER
 
 
 def _number(value: float | None) -> float:
