@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rocscope.capture import Capture
@@ -91,4 +93,30 @@ def laid_out(
         }
         for first, last in zip(starts, ends, strict=True)
     ]
+    return capture(rows, spans=spans)
+
+
+def annotated(
+    told: Sequence[tuple[str, Sequence[tuple[str, float]]]],
+    *,
+    idle_ns: int = 2_000,
+    start_ns: int = 1_000_000,
+) -> Capture:
+    """Steps by their annotation, each with its kernels and what they take, ns; idle time follows each."""
+    rows, spans, at = [], [], start_ns
+    for name, kernels in told:
+        begin = at
+        for kernel, length in kernels:
+            rows.append(row(kernel, at, round(length)))
+            at += round(length) + idle_ns
+        spans.append(
+            {
+                "process": 0,
+                "kind": "gpu_annotation",
+                "name": name,
+                "start_ns": begin,
+                "end_ns": at - 10,
+                "gpu": 0,
+            }
+        )
     return capture(rows, spans=spans)

@@ -212,7 +212,7 @@ def test_shares_that_fall_are_refused():
     [
         (wording.digits(0.0123456), "0.0123"),
         (wording.digits(0.00001234), "0.0000123"),
-        (wording.digits(1234567), "1230000"),
+        (wording.digits(1234567), "1,230,000"),
         (wording.digits(0), "0"),
         (wording.amount(8_732_672, "B"), "8.73 MB"),
         (wording.amount(1.2288e12, "B/s"), "1.23 TB/s"),

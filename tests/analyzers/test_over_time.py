@@ -121,8 +121,8 @@ def test_of_two_runs_in_one_recording_the_longer_is_shown():
     assert found.span_s == pytest.approx(500e-9)
     assert [each.duration_s for each in found.gaps] == [pytest.approx(100e-9)]
     assert found.notes == [
-        "a pause is nearly all of the 1000 s that were recorded: the run with most time in kernels is shown, "
-        "80 % of it"
+        "a pause is nearly all of the 1,000 s that were recorded: the run with most time in kernels is "
+        "shown, 80 % of it"
     ]
 
 

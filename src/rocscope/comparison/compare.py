@@ -147,7 +147,7 @@ def _judged(base: list[Recorded], new: list[Recorded], chance: float, allowed: A
         judging.measure(known[0], groups, families=len(families), allowed=allowed),
         *(judging.measure(each, [], allowed=allowed) for each in known[1:]),
     ]
-    mixtures = phase_rows.mixtures(known)
+    mixtures = phase_rows.mixtures(known, [*base, *new])
     several = [each for each in mixtures if len(each.panels) > 1]
     count = sum(each.judged for each in measured) + len(several)
     of_tiers = chance * _TIERS_FRAC / max(1, count)
@@ -232,7 +232,8 @@ def _phases(base: Side, new: Side, found: _Steps, fit: bool) -> tuple[list[Diffe
     mixtures = [each for each in found.mixtures if each[0].phase != "step"]
     rows = [phase_rows.row(mixture.phase, judged, comparable=fit) for mixture, judged in mixtures]
     others, notes = phase_rows.unmatched(base, new, {mixture.phase for mixture, _ in mixtures})
-    return [*rows, *others], notes
+    told = [text for mixture, _ in mixtures if (text := phase_rows.batches(mixture))]
+    return [*rows, *others], [*notes, *told]
 
 
 def _within(base: Side, new: Side, measured: Measured) -> str:

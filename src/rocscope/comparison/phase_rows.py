@@ -7,13 +7,18 @@ either side: the number of its steps on the side that has fewer.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from rocscope.comparison import student
 from rocscope.comparison.judging import GAPS, Judged, Measured, decided
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Difference
 from rocscope.comparison.side import Side
+from rocscope.comparison.step_matrix import Recorded
+
+_MOST_LABELS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,20 @@ class Mixture:
     phase: str
     panels: list[int]
     weights: list[float]  # add up to 1
+    labels: list[str]  # the batches, in words
+    others: int  # batches of the phase that only one side has
 
 
-def mixtures(panels: list[Panel]) -> list[Mixture]:
-    """Return the phases that the panels are of."""
+def mixtures(panels: list[Panel], recorded: Iterable[Recorded]) -> list[Mixture]:
+    """Return the phases that the panels are of; ``recorded`` are the recordings of both sides."""
+    kinds = {kind for each in recorded for kind in each.found.kinds}
     found = []
     for phase in dict.fromkeys(each.kind.phase for each in panels):
         mine = [index for index, each in enumerate(panels) if each.kind.phase == phase]
         counts = [float(panels[index].fewest) for index in mine]
-        found.append(Mixture(phase, mine, [each / sum(counts) for each in counts]))
+        labels = [panels[index].kind.label for index in mine]
+        others = sum(kind.phase == phase for kind in kinds) - len(mine)
+        found.append(Mixture(phase, mine, [each / sum(counts) for each in counts], labels, others))
     return found
 
 
@@ -104,11 +114,12 @@ def unmatched(base: Side, new: Side, known: set[str]) -> tuple[list[Difference],
     return rows, notes
 
 
-def left_out(panels: list[Panel], mixture: Mixture, kinds: int) -> str | None:
-    """Say which batches of a phase were compared where there are others, or several."""
-    names = [panels[index].kind.label for index in mixture.panels]
-    if len(names) == kinds == 1:
+def batches(mixture: Mixture) -> str | None:
+    """Say which batches of a phase were compared, where there are several or others."""
+    if len(mixture.labels) == 1 and not mixture.others:
         return None
-    more = kinds - len(names)
-    rest = f"; {more} other batches are in one recording only" if more > 0 else ""
-    return f"{mixture.phase} is compared at the same batches: {', '.join(names)}{rest}"
+    more = len(mixture.labels) - _MOST_LABELS
+    told = ", ".join(mixture.labels[:_MOST_LABELS]) + (f" and {more} more" if more > 0 else "")
+    one = mixture.others == 1
+    rest = f"; {mixture.others} other batch{' is' if one else 'es are'} in one recording only"
+    return f"{mixture.phase} is compared at the same batches: {told}{rest if mixture.others else ''}"
