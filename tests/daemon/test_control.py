@@ -119,6 +119,14 @@ def test_a_refusal_is_an_error_with_what_to_do_next(tmp_path, capsys):
         assert "write for example 90s" in capsys.readouterr().err
 
 
+def test_a_store_that_takes_nothing_is_no_silence(tmp_path):
+    with daemon(tmp_path) as context:
+        assert context.store.close()
+        with pytest.raises(control_client.Refused, match="no engine is up"):
+            control_client.ask(context.settings.control_socket, AskWindow())
+        assert control_client.ask(context.settings.control_socket, AskStatus())["windows"]["open"] is None
+
+
 def test_without_a_daemon_that_is_said(tmp_path, capsys):
     assert run(["status", "--state", str(tmp_path)]) == DaemonNotRunning.exit_code
     assert "rocscope daemon" in capsys.readouterr().err

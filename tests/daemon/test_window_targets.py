@@ -140,6 +140,40 @@ def test_without_room_no_window_is_opened(tmp_path, examples):
     asyncio.run(scenario())
 
 
+def test_room_is_known_between_two_readings_of_the_disk(tmp_path, examples):
+    async def scenario():
+        async with world(tmp_path, examples) as (context, engine, part), running(part):
+            earlier = context.clock.monotonic_s() - 9.5  # it is read every ten seconds
+            context.history.add_all(earlier, "host", "host", {"disk_free_bytes": 0.0})
+            assert "disk" in (await part.ask(OPERATOR)).refusal
+            assert engine.starts == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_pause_outlasts_a_restart_and_a_resume_does_too(tmp_path, examples):
+    async def scenario():
+        async with world(tmp_path, examples) as (context, _, part):
+            part.pause()  # before it knows of what was: it holds all the same
+            async with running(part):
+                assert (await part.ask(OPERATOR)).code == "paused"
+            again = Windows(context)
+            async with running(again):
+                assert (await again.ask(OPERATOR)).code == "paused"
+                again.pause(3600.0)
+            third = Windows(context)
+            async with running(third):
+                answer = await third.ask(OPERATOR)
+                assert answer.code == "paused" and 3500 < answer.retry_s <= 3600
+                third.resume()
+            last = Windows(context)
+            async with running(last):
+                assert (await last.ask(OPERATOR)).id
+                await last.finished()
+
+    asyncio.run(scenario())
+
+
 def test_what_the_profiler_wrote_is_read_within_limits():
     """In a process of its own, whose limits it lowers."""
     code = """

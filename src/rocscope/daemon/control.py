@@ -33,6 +33,7 @@ from rocscope.daemon.control_protocol import (
 )
 from rocscope.daemon.part import Part
 from rocscope.daemon.window_run import WindowRequest
+from rocscope.errors import RocscopeError
 
 if TYPE_CHECKING:
     from rocscope.daemon.context import Context
@@ -102,7 +103,10 @@ class Control(Part):
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._callers += 1
         try:
-            reply = await self._replied(reader, writer)
+            try:
+                reply = await self._replied(reader, writer)
+            except RocscopeError as error:
+                reply = _no(error.message, error.hint)
             writer.write(reply.model_dump_json().encode() + b"\n")
             async with asyncio.timeout(QUESTION_S):
                 await writer.drain()

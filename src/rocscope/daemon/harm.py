@@ -19,6 +19,10 @@ P99: Final = 0.99
 LATENCY: Final = "itl_s"  # gaps between tokens: the only latency that a few seconds hold enough of
 MEMORY: Final = "memory_available_bytes"
 DISK: Final = "disk_free_bytes"
+ROOM_S: Final = (
+    40.0  # for which a reading of room counts: the disk is read every ten seconds, all of it slower
+)
+# where the daemon costs too much
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Harm:
         """Return why the machine has no room for a window, ``None`` where it has or nothing is known."""
         least = self._settings.abort.min_available_memory_bytes
         for metric, limit, what in ((MEMORY, least, "memory"), (DISK, self._min_free_bytes, "disk")):
-            free = self._history.latest("host", metric)
+            free = self._history.latest("host", metric, ROOM_S)
             if free is not None and free < limit:
                 return f"{what}: {free / 1e9:.2f} GB free, of {limit / 1e9:.2f} GB that must stay"
         return None

@@ -12,12 +12,15 @@ from sqlite3 import Connection
 from typing import Final
 
 from rocscope.daemon import store_windows
+from rocscope.daemon.spooled import TRIGGER
 
 BACK_S: Final = 86_400.0  # a window may be done long after it was asked for: it is looked for so far back
 MOST: Final = 1_000  # windows that are read at a time
+REMEMBERED: Final = 5 * MOST  # windows, so that none is added twice
 UNKNOWN_BASIS: Final = "modelled"
 MOST_FAMILIES: Final = 16  # on eight GPUs each is 40 series of a thousand; what comes later counts as OTHER
 OTHER: Final = "other"
+MOST_KEYS: Final = 64 * MOST_FAMILIES  # also names of GPUs come from a process that read foreign files
 
 Key = tuple[str, str]  # gpu, family
 
@@ -34,23 +37,24 @@ class KernelTotals:
         self.open_s = 0.0
         self.windows: dict[tuple[str, str], int] = defaultdict(int)  # result, reason
         self._since_s = since_s
-        self._done: dict[str, float] = {}  # windows that are in the totals, when they were asked for
+        self._done: dict[str, None] = {}  # windows that are in the totals, in this order
         self._families = {OTHER}
 
     def update(self, connection: Connection, now_s: float) -> None:
         """Add what has ended since the last time."""
         since = max(self._since_s, now_s - BACK_S)
-        self._done = {name: at for name, at in self._done.items() if at >= since}
         for row in reversed(store_windows.listing(connection, MOST, since_s=since)):
             if row.id in self._done or row.state not in ("done", "failed", "aborted", "skipped"):
                 continue
-            self._done[row.id] = row.requested_at
+            self._done[row.id] = None
             reason = (row.refusal or "").partition(":")[0] if row.state == "skipped" else row.trigger
             self.windows[("ok" if row.state == "done" else row.state, reason or "none")] += 1
             if row.started_at is not None:
                 self.open_s += row.window_s or 0.0
-            if row.state == "done":
+            if row.state == "done" and row.trigger != TRIGGER:  # what was dropped may be another node's
                 self._add(store_windows.families(connection, row.id))
+        while len(self._done) > REMEMBERED:  # by number: a clock that is set ahead and back doubles nothing
+            del self._done[next(iter(self._done))]
 
     def _add(self, families: list[store_windows.FamilyRow]) -> None:
         seen = {each.gpu for each in families}
@@ -58,6 +62,8 @@ class KernelTotals:
         for each in families:
             family = self._counted_as(each.family)
             key = (each.gpu, family)
+            if key not in self.busy_s and len(self.busy_s) >= MOST_KEYS:
+                continue
             self.busy_s[key] += _number(each.busy_s)
             self.dispatches[key] += _number(each.dispatches)
             if each.bytes is not None:

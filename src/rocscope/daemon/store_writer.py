@@ -105,7 +105,7 @@ class Writer:
             if said := store_connection.check(connection):
                 raise _corrupt(said)
 
-        with suppress(StoreError):
+        with suppress(StoreError, sqlite3.Error):
             self.run(damaged, "samples")
 
     def close(self) -> None:

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """Views of rows of the ledger are made of the row itself: the fields are some of its columns."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
 class PartView(_View):

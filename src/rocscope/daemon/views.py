@@ -128,13 +128,6 @@ def gpus(context: Context) -> list[GpuView]:
     return found
 
 
-def window(row: store_windows.WindowRow) -> WindowView:
-    """Return a row of the ledger as it is shown."""
-    overhead = dict(row.overhead) if row.overhead is not None else None
-    names = set(WindowView.model_fields) - {"overhead"}
-    return WindowView(overhead=overhead, **{name: getattr(row, name) for name in names})
-
-
 def windows(context: Context) -> WindowsView | None:
     """Return windows and their budget, ``None`` where that part does not run."""
     part: Windows | None = context.part("windows")
@@ -163,7 +156,7 @@ def windows(context: Context) -> WindowsView | None:
         duty_hour_frac=part.budget.duty_frac(HOUR_S),
         duty_day_frac=part.budget.duty_frac(DAY_S),
         max_duty_frac=given.max_duty_frac,
-        recent=[window(row) for row in rows],
+        recent=[WindowView.model_validate(row) for row in rows],
     )
 
 
@@ -186,7 +179,10 @@ def ready(context: Context) -> Ready:
 def window_list(context: Context, limit: int, before_s: float | None = None) -> list[WindowView]:
     """Return windows, newest first. Raises :class:`rocscope.errors.StoreError`."""
     with context.store.read() as connection:
-        return [window(row) for row in store_windows.listing(connection, limit, before_s=before_s)]
+        return [
+            WindowView.model_validate(row)
+            for row in store_windows.listing(connection, limit, before_s=before_s)
+        ]
 
 
 def window_detail(context: Context, window_id: str) -> WindowDetail | None:
@@ -196,10 +192,9 @@ def window_detail(context: Context, window_id: str) -> WindowDetail | None:
         if row is None:
             return None
         found = store_windows.families(connection, window_id)
-    names = list(FamilyView.model_fields)
     return WindowDetail(
-        window=window(row),
-        families=[FamilyView(**{name: getattr(each, name) for name in names}) for each in found],
+        window=WindowView.model_validate(row),
+        families=[FamilyView.model_validate(each) for each in found],
         key=dict(row.key) if row.key is not None else None,
         summary=dict(row.summary) if row.summary is not None else None,
     )
@@ -207,10 +202,9 @@ def window_detail(context: Context, window_id: str) -> WindowDetail | None:
 
 def findings(context: Context, limit: int) -> list[FindingView]:
     """Return findings, newest first. Raises :class:`rocscope.errors.StoreError`."""
-    names = list(FindingView.model_fields)
     with context.store.read() as connection:
         rows = store_findings.latest(connection, limit)
-    return [FindingView(**{name: getattr(row, name) for name in names}) for row in rows]
+    return [FindingView.model_validate(row) for row in rows]
 
 
 def families(context: Context, over_s: float) -> list[FamilyShare]:

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from rocscope.daemon import overhead, rivals, store_windows
+from rocscope.daemon import overhead, rivals, store_meta, store_windows
 from rocscope.daemon.budget import DAY_S, Budget, Outcome, Spent
 from rocscope.daemon.part import Health, Part
 from rocscope.daemon.schedule import Schedule
 from rocscope.daemon.watch import Watch
 from rocscope.daemon.window_process import KILL_S
 from rocscope.daemon.window_run import CAPTURE, STOPPING, TICK_S, WindowRequest, WindowRun
+from rocscope.errors import StoreError
 
 if TYPE_CHECKING:
     from rocscope.daemon.context import Context
@@ -33,6 +34,7 @@ STOP_S: Final = 10.0  # that an open window has to end its profiler when the dae
 LET_GO_S: Final = 60.0
 RECOVER_S: Final = 5.0
 REFUSAL_S: Final = 60.0
+PAUSED: Final = "windows_paused_until"  # in the store, Unix seconds
 MOST_MEASURED: Final = 8  # windows whose cost is waited for at a time
 
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class Windows(Part):
         self._measuring: set[asyncio.Task[None]] = set()
         self._doubtful: set[str] = set()  # URLs of engines whose profiler may still be on
         self._turn = 0  # which engine the schedule takes next
+        self._paused_until_s: float | None = None  # as it was said since the start, monotonic
         self._refusals: dict[tuple[str, str], float] = {}  # when it was last kept: two closed sets of words
         self._last_failure = ""
 
@@ -137,14 +140,21 @@ class Windows(Part):
         return Answer(run.id)
 
     def pause(self, for_s: float = math.inf) -> None:
-        """Open no window for a while; one that is open goes on."""
+        """Open no window for a while, also after a restart; one that is open goes on."""
+        self._paused_until_s = self.context.clock.monotonic_s() + for_s
         self.budget.pause(for_s)
+        self._keep_pause(self.context.clock.wall_s() + for_s)
         self.context.events.note("window", "paused" if math.isinf(for_s) else f"paused for {for_s:.0f} s")
 
     def resume(self) -> None:
         """End a pause and close the breaker."""
+        self._paused_until_s = -math.inf
         self.budget.resume()
+        self._keep_pause(-math.inf)
         self.context.events.note("window", "resumed")
+
+    def _keep_pause(self, until_s: float) -> None:
+        self.context.store.write(lambda c: store_meta.put(c, PAUSED, repr(until_s)))
 
     async def finished(self) -> None:
         """Wait until the window that is open now, if any, has come to its end."""
@@ -201,9 +211,12 @@ class Windows(Part):
             now, window_id = self.context.clock.wall_s(), self._new_id()
             more = {"reason": request.reason, "profile": request.profile, "engine": request.engine,
                     "refusal": f"{code}: {text}"}  # fmt: skip
-            await self._write(
-                lambda c: store_windows.create(c, window_id, request.trigger, now, state="skipped", **more)
-            )
+            with contextlib.suppress(StoreError):  # who asked is answered all the same
+                await self._write(
+                    lambda c: store_windows.create(
+                        c, window_id, request.trigger, now, state="skipped", **more
+                    )
+                )
             self.context.events.note("window", f"{request.trigger}: refused, {text}")
         return Answer(None, text, code, retry_s)
 
@@ -233,7 +246,8 @@ class Windows(Part):
         """Measure what a window cost, once the time after it has passed."""
         await asyncio.sleep(overhead.WAIT_S)
         found = overhead.measure(self.context.history, run.engine.subject, began_s, ended_s)
-        await self._write(lambda c: store_windows.note(c, run.id, overhead=found))
+        with contextlib.suppress(StoreError):  # the store says itself what is wrong with it
+            await self._write(lambda c: store_windows.note(c, run.id, overhead=found))
 
     async def _let_go(self, engine: Engine) -> None:
         """Ask an engine to stop a profiler that an earlier window may have left on."""
@@ -273,6 +287,12 @@ class Windows(Part):
                     Spent(monotonic - (now - ended), row.window_s or 0.0, row.bytes or 0, _outcome(row))
                 )
         self.budget = Budget(self.context.settings.windows, clock, self.context.facts.node, past)
+        kept = store_meta.get(connection, PAUSED)
+        left_s = float(kept) - now if kept is not None else -math.inf
+        if self._paused_until_s is not None:  # said while this was looked up
+            left_s = self._paused_until_s - monotonic
+        if left_s > 0:
+            self.budget.pause(left_s)
 
     async def _write(self, group: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self.context.store.write(group))
