@@ -61,6 +61,24 @@ def test_a_kernels_name_is_never_altered(kernel: str) -> None:
     assert page_parts._capital("no warnings") == "No warnings"
 
 
+def test_a_kernel_of_one_of_several_gpus_says_of_which() -> None:
+    first = sample_kernel()
+    both = [first, first.model_copy(update={"gpu": 1})]
+    gpus = [sample_gpu(), sample_gpu().model_copy(update={"gpu": 1})]
+    several = sample_analysis(kernels=both, gpus=gpus)
+    labels = [shares.labels(several)[each.gpu] for each in both]
+    assert len(set(labels)) == 2
+    occupied, kernels = (section(page(several), name) for name in ("occupancy", "kernels"))
+    rows = [line for line in markdown.REPORT.render(several).splitlines() if line.startswith("| `")]
+    names = [line for line in terminal.REPORT.render(several).splitlines() if first.kernel[:20] in line]
+    for label in labels:
+        assert f"· {label}" in occupied and f"· {label}" in kernels
+        assert sum(f", {label} |" in row for row in rows) == 1
+        assert sum(line.endswith(label) for line in names) == 1
+    alone = sample_analysis(kernels=[first])
+    assert labels[0] not in section(page(alone), "occupancy")
+
+
 def drawn(analysis: Analysis) -> dict[str, Any]:
     figure = roofline.figure(analysis)
     return json.loads(figure.json()) if figure is not None else {}

@@ -159,7 +159,7 @@ def _occupancy(analysis: Analysis) -> Section | None:
     rows = occupancy.rows(analysis)
     if not rows:
         return None
-    facts = {"rows": rows, "achieved": occupancy.achieved(analysis)}
+    facts = {"rows": rows, "achieved": occupancy.achieved(analysis), "places": shares.places(analysis)}
     return Section("occupancy", "Occupancy", "Occupancy", "occupancy.html", facts)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from rocscope.findings import Analysis, KernelFinding, Target
@@ -16,6 +17,7 @@ from rocscope.reports import (
     timeline_words,
     token_budget,
 )
+from rocscope.reports.charts import shares
 from rocscope.reports.text import clip, code, markdown, short_words, shorten, ticked
 
 MAX_FAMILIES: Final = 12
@@ -213,18 +215,20 @@ def _kernels(analysis: Analysis) -> str:
     every = MAX_KERNELS + MAX_MORE_KERNELS
     shown, folded = analysis.kernels[:MAX_KERNELS], analysis.kernels[MAX_KERNELS:every]
     left = len(analysis.kernels) - every
+    cells = partial(_kernel, shares.places(analysis))
     return _section(
         "Kernels",
-        table(header, map(_kernel, shown), right=4),
-        _folded(f"{len(folded)} more", table(header, map(_kernel, folded), right=4)) if folded else "",
+        table(header, map(cells, shown), right=4),
+        _folded(f"{len(folded)} more", table(header, map(cells, folded), right=4)) if folded else "",
         f"{left} more kernels are in `kernels.csv` and `analysis.json`." if left > 0 else "",
     )
 
 
-def _kernel(kernel: KernelFinding) -> list[str]:
+def _kernel(places: Mapping[int, str], kernel: KernelFinding) -> list[str]:
+    place = f", {places[kernel.gpu]}" if kernel.gpu in places else ""
     return [
         code(kernel.kernel, 48, in_table=True),
-        markdown(clip(summary.shape(kernel), 100)),
+        markdown(clip(summary.shape(kernel), 100) + place),
         markdown(shorten(kernel.family, 60)),
         f"{kernel.bound}, {kernel.limiter}",
         kernel.confidence,

@@ -17,6 +17,7 @@ from rocscope.reports import (
     token_budget,
 )
 from rocscope.reports import terminal_parts as draw
+from rocscope.reports.charts import shares
 from rocscope.reports.terminal_table import Column
 from rocscope.reports.text import short_words, shorten
 from rocscope.untrusted import visible
@@ -169,10 +170,10 @@ def _serving(analysis: Analysis, width: int) -> draw.Parts:
 
 def _kernels(analysis: Analysis, width: int) -> draw.Parts:
     """Return each kernel as its name and shape and, below, a row of figures: names may fill the line."""
-    shown = analysis.kernels[:MAX_KERNELS]
+    shown, places = analysis.kernels[:MAX_KERNELS], shares.places(analysis)
     rows = [
         (
-            _named(kernel, width),
+            _named(kernel, width, places.get(kernel.gpu, "")),
             [
                 figures.nanoseconds(kernel.mean_ns),
                 figures.percent(kernel.time_frac),
@@ -196,8 +197,10 @@ def _kernels(analysis: Analysis, width: int) -> draw.Parts:
     return draw.named("Kernels", header, rows, width, left)
 
 
-def _named(kernel: KernelFinding, width: int) -> Text:
-    """Return name and shape in one line: the shape whole where it is no more than half of it."""
+def _named(kernel: KernelFinding, width: int, place: str = "") -> Text:
+    """Return name, shape and GPU in one line: the shape whole where it is no more than half of it."""
+    tail = f"  {place}" if place else ""
+    width -= len(tail)
     launch = kernel.launch_shape
     extents = [figures.extent(each) for each in (launch.grid, launch.workgroup)]
     extent = "" if set(extents) == {figures.UNKNOWN} else " / ".join(extents)
@@ -208,7 +211,7 @@ def _named(kernel: KernelFinding, width: int) -> Text:
     room = max(width - min(len(name), width // 2) - 2, 0)
     shape = shape if len(shape) <= room else f"{shape[: room - 1]}…"  # its end tells least
     found = draw.text(shorten(name, width - len(shape) - 2))
-    found.append(f"  {shape}", style="dim")
+    found.append(f"  {shape}{tail}", style="dim")
     return found
 
 

@@ -119,6 +119,11 @@ def recording(analysis: Analysis) -> list[Bar]:
     ]
 
 
+def places(analysis: Analysis) -> dict[int, str]:
+    """Return what a kernel's GPU is called beside it: :func:`labels` of several GPUs, of one nothing."""
+    return labels(analysis) if len({kernel.gpu for kernel in analysis.kernels}) > 1 else {}
+
+
 def labels(analysis: Analysis) -> dict[int, str]:
     """Return what each GPU is called: by its rank where every one has its own."""
     ranks = [gpu.rank for gpu in analysis.gpus]
