@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+from rocscope.daemon import write_lock
 from rocscope.daemon.confinement import Limits, confine
 from rocscope.daemon.result import FILES
 
 
 def main(how, parent):
     orders = json.loads(sys.stdin.buffer.readline())
-    assert confine(Limits.model_validate(orders["limits"]), parent)
+    assert confine(Limits.model_validate(orders["limits"]), parent, writes=[Path.cwd()])
     work = Path(orders.get("result") or "./result").parent
     WAYS[how](work, work / "result")
 
@@ -78,6 +79,17 @@ def escapes(work, result):
     sys.exit(1)
 
 
+def outside():
+    """Give attempts on what lies outside of the window's folder."""
+    return (
+        ("file elsewhere", lambda: Path("../escaped").write_text("")),
+        ("link elsewhere", lambda: Path("../escaped").symlink_to("/")),
+        ("change elsewhere", lambda: os.truncate("../../store.sqlite", 0)),
+        ("removal elsewhere", Path("../../lock").unlink),
+        ("the daemon's memory", lambda: Path(f"/proc/{os.getppid()}/mem").open("rb").close()),
+    )
+
+
 def tried():
     """Try what is forbidden; return what was possible."""
     import resource
@@ -106,6 +118,7 @@ def tried():
         ("process as a file", lambda: os.pidfd_open(os.getppid())),
         ("pair of sockets", socket.socketpair),
         ("the parent's limits", lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)),
+        *(outside() if write_lock.version() >= 1 else ()),
         ("limit", lambda: resource.setrlimit(9, (1 << 40, 1 << 40))),
     ):
         try:

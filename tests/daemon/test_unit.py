@@ -66,6 +66,12 @@ def test_what_it_promises():
         assert re.search(rf"^# [^:]*{name}", text, re.MULTILINE), f"why {name} is left out is not said"
 
 
+@systemd
+def test_the_filter_leaves_the_analysis_what_it_confines_itself_with():
+    wanted = {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "prctl", "prlimit64"}
+    assert wanted <= allowed(shipped.text("service"))
+
+
 def allowed(unit_text):
     """Return the system calls that the unit's filter leaves, by systemd's own sets."""
     found = set()

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     """Do what is ordered; return 0 where it is done."""
     line = sys.stdin.buffer.readline(ORDERS_BYTES)
     orders = Orders.model_validate_json(line)
-    if not confine(orders.limits, int(arguments[0])):
+    if not confine(orders.limits, int(arguments[0]), writes=[Path.cwd()]):  # the window's folder
         return 1
     try:
         answer = work(orders)

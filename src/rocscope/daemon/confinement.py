@@ -1,7 +1,8 @@
 """What a process that reads foreign files is held to: not much, not for long, and nothing outside of files.
 
 Memory, CPU time and the size of a file are limited by the kernel; a filter of system calls (seccomp) keeps it
-from sockets, from other programs and from other processes. Called in the child, before it reads anything.
+from sockets, from other programs and from other processes, and Landlock from writing outside of its folder.
+Called in the child, before it reads anything.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import platform
 import resource
 import signal
 import struct
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
+
+from rocscope.daemon import write_lock
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_SECCOMP: Final = 22
@@ -69,10 +74,11 @@ class Limits(BaseModel):
     file_bytes: int  # of any one file that it writes
 
 
-def confine(limits: Limits, parent: int, *, reads_foreign: bool = True) -> bool:
+def confine(limits: Limits, parent: int, *, writes: Sequence[Path] | None = None) -> bool:
     """Hold this process to ``limits`` and have it end with ``parent``; ``False`` where that is gone already.
 
-    With ``reads_foreign`` it is also kept from sockets, other programs and other processes.
+    It is kept from sockets, other programs and other processes; with ``writes`` also from writing anywhere
+    but below these folders.
     """
     os.umask(0o077)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -90,8 +96,9 @@ def confine(limits: Limits, parent: int, *, reads_foreign: bool = True) -> bool:
         resource.setrlimit(
             what, (soft, hard) if most == resource.RLIM_INFINITY else (min(soft, most), min(hard, most))
         )
-    if reads_foreign:
-        filter_calls()
+    if writes is not None:
+        write_lock.allow_writes(writes)
+    filter_calls()
     return True
 
 
