@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rocscope import forecast_ledger
-from rocscope.capture import Capture, Provenance, is_capture
+from rocscope.capture import Capture, Provenance, is_capture, load_manifest
 from rocscope.config import AnalyzeOptions
-from rocscope.errors import InputError, RocscopeError
-from rocscope.findings import Target
+from rocscope.errors import RocscopeError
+from rocscope.findings import Analysis, Target
 from rocscope.forecast_choice import recording_id, recordings_id
 from rocscope.forecast_ledger import Entry
 
@@ -31,21 +31,29 @@ def stored(
     ``recording`` is the folder of reports, or the capture in it. What is analysed in another way now, or
     cannot be read, is forecast anew: ``None``.
     """
-    from rocscope.reports import contract
-
     if isinstance(recording, Capture) or options != AnalyzeOptions():
         return None
-    path = Path(recording)
+    found = analysis_of(Path(recording), capture.manifest.id)
+    return None if found is None or found.capture.selection else found.targets
+
+
+def analysis_of(path: Path, capture_id: str | None = None) -> Analysis | None:
+    """Return the analysis that was written with the capture ``path`` is, or into the folder of reports it is.
+
+    ``None`` where there is none, it cannot be read, or it is of another capture than that (``capture_id``,
+    by default that of the capture in the folder).
+    """
+    from rocscope.reports import contract
+
     folder = path.parent if is_capture(path) else path
     if not is_capture(folder / "capture"):
         return None
     try:
+        wanted = capture_id or load_manifest(folder / "capture").id
         found = contract.read(folder / "analysis.json")
-    except InputError:
+    except RocscopeError:
         return None
-    if found is None or found.capture.id != capture.manifest.id or found.capture.selection:
-        return None
-    return found.targets
+    return found if found is not None and found.capture.id == wanted else None
 
 
 def keep(

@@ -86,6 +86,52 @@ def test_a_trace_holds_the_labels_and_only_what_was_selected(
     assert found["otherData"]["labelled_time_frac"] == analysis.integrity.labelled_time_frac
 
 
+@pytest.fixture(scope="module")
+def analysed(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reports that were made with the model's config, which the capture does not hold."""
+    folder = tmp_path_factory.mktemp("analysed")
+    trace, model = (
+        examples / "h200_decoder" / name for name in ("kineto_strided_graph.json.gz", "w4_config.json")
+    )
+    assert run(["analyze", str(trace), "--model", str(model), "--out", str(folder), "-q"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["markdown", "json", "csv", "html"])
+def test_a_folder_of_reports_is_told_as_it_was_analysed(capsys: Captured, analysed: Path, name: str) -> None:
+    written = (analysed / reports()[name].filename).read_text()
+    capsys.readouterr()
+    for place in (analysed, analysed / "capture"):
+        assert out(capsys, "report", place, "--format", name)[0] == written
+    assert out(capsys, "report", analysed, "--format", name, "--between", "0:0.05")[0] != written
+
+
+def test_its_trace_has_the_labels_of_its_reports(capsys: Captured, analysed: Path, tmp_path: Path) -> None:
+    out(capsys, "report", analysed, "--format", "perfetto", "-o", tmp_path / "trace.json")
+    found = json.loads((tmp_path / "trace.json").read_text())
+    labels = {
+        e["args"]["bound"]
+        for e in found["traceEvents"]
+        if e.get("cat") == "gptq_gemm" and "bound" in e.get("args", {})
+    }
+    assert labels == {"memory"}
+
+
+def test_what_was_analysed_in_part_or_is_of_another_capture_is_analysed_anew(
+    capsys: Captured, analysed: Path, saved: Path, tmp_path: Path
+) -> None:
+    out(capsys, "analyze", saved, "--between", "0:0.01", "--out", tmp_path / "part", "-q")
+    part = json.loads(out(capsys, "report", tmp_path / "part", "--format", "json")[0])
+    whole = json.loads(out(capsys, "report", tmp_path / "part" / "capture", "--format", "json")[0])
+    assert part["integrity"]["dispatches"] < whole["integrity"]["dispatches"]
+    (tmp_path / "part" / "analysis.json").write_bytes((analysed / "analysis.json").read_bytes())
+    other = json.loads(out(capsys, "report", tmp_path / "part", "--format", "json")[0])
+    assert other["capture"]["id"] == whole["capture"]["id"]
+    (tmp_path / "part" / "analysis.json").write_text('{"schema_version": "1", "kernels": 7}')
+    again = json.loads(out(capsys, "report", tmp_path / "part", "--format", "json")[0])
+    assert again["integrity"] == whole["integrity"]
+
+
 def test_a_trace_needs_the_capture_and_a_file(capsys: Captured, saved: Path, tmp_path: Path) -> None:
     assert "-o trace.json.gz" in out(capsys, "report", saved, "--format", "perfetto", code=2)[1]
     stored = tmp_path / "analysis.json"

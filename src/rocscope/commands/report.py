@@ -68,14 +68,14 @@ class _Report(click.Command):
 def COMMAND(
     paths: tuple[Path, ...], name: str, output: Path | None, force: bool, **selection: object
 ) -> None:
-    """Write one report of an analysis.json, or of a capture or the files of a recording, which are analysed
-    first.
+    """Write one report of an analysis.json or of the folder of reports that holds it; or of a capture or the
+    files of a recording, which are analysed first.
 
     A trace for ui.perfetto.dev (perfetto) needs the capture or recording itself, and -o.
 
     \b
     Examples:
-      rocscope report out/analysis.json --format html -o report.html
+      rocscope report out/ --format html -o report.html
       rocscope report capture/ --format markdown | gh issue create -F -
       rocscope report trace.json.gz --gpu MI100
       rocscope report capture/ --format perfetto -o trace.json.gz
@@ -113,17 +113,38 @@ def _analysis(paths: tuple[Path, ...], selection: dict[str, Any]) -> Analysis:
 
     stored = contract.read(paths[0]) if len(paths) == 1 else None
     if stored is None:
+        if found := _kept(paths, selection):
+            return found
         with _shared.progress() as step:
             return pipeline.analyze(*paths, options=_shared.analyze_options(**selection), progress=step)
-    given = [
-        f"--{option.replace('_', '-')}" for option, value in selection.items() if value not in (None, "auto")
-    ]
-    if given:
+    if given := _given(selection):
         raise UsageError(
             f"{', '.join(given)} cannot change {paths[0].name}: it is analysed already",
             "name the capture or recording instead",
         )
     return stored
+
+
+def _given(selection: dict[str, Any]) -> list[str]:
+    return [
+        f"--{option.replace('_', '-')}" for option, value in selection.items() if value not in (None, "auto")
+    ]
+
+
+def _kept(paths: tuple[Path, ...], selection: dict[str, Any], *, whole: bool = False) -> Analysis | None:
+    """Return the analysis in a folder of reports, or beside the capture in it, if no option asks for another.
+
+    What the model's config told is in it. One of a part of the capture is that of the folder, not of the
+    capture, and no use where the ``whole`` is wanted.
+    """
+    from rocscope import track_record
+    from rocscope.capture import is_capture
+
+    if len(paths) != 1 or _given(selection):
+        return None
+    found = track_record.analysis_of(paths[0])
+    part = found is not None and bool(found.capture.selection)
+    return None if part and (whole or is_capture(paths[0])) else found
 
 
 def _write_trace(paths: tuple[Path, ...], output: Path | None, chosen: dict[str, Any]) -> Path:
@@ -143,6 +164,7 @@ def _write_trace(paths: tuple[Path, ...], output: Path | None, chosen: dict[str,
     options = _shared.analyze_options(**chosen)
     with _shared.progress() as step:
         capture = pipeline.load(*paths, progress=step)
-        analysis = pipeline.analyze_capture(capture, options, progress=step)
+        kept = _kept(paths, chosen, whole=True)
+        analysis = kept or pipeline.analyze_capture(capture, options, progress=step)
         step("writing the trace")
         return exports()[_TRACE].write(selection.select(capture, options), output, analysis)[0]
