@@ -189,6 +189,13 @@ def test_a_synthetic_side_is_said_on_the_first_line() -> None:
         assert "not recorded" not in text
 
 
+@pytest.mark.parametrize("report", REPORTS)
+def test_warnings_of_a_side_are_counted_beside_it(report) -> None:
+    base = {**sample_comparison().base, "warnings": ["truncated-file"]}
+    text = plain(report.render(sample_comparison(base=base)))
+    assert text.count("1 integrity warning") == 1
+
+
 def test_reasons_that_are_left_out_are_counted() -> None:
     told = {"about": "step", "evidence": ["a", "b", "c"], "basis": "measured"}
     many = [Reason(text=f"reason {number}", **told) for number in range(13)]

@@ -19,6 +19,7 @@ from rocscope.comparison import (
     phase_rows,
     resampling,
     serving_tiers,
+    soundness,
     step_tier,
 )
 from rocscope.comparison import panel as panels
@@ -84,7 +85,14 @@ def compare(
     loads = serving_tiers.served(base, new, comparable=fit)
     tiers = [*clocks.at_one_clock(base, new, result["tiers"]), *loads.tiers]
     kernels = clocks.by_clock(base, new, result["kernels"])
-    notes = [*_on_purpose(likeness), *result["notes"], *_companions(base, new), *notes, *loads.notes]
+    notes = [
+        *soundness.notes(base, new),
+        *_on_purpose(likeness),
+        *result["notes"],
+        *_companions(base, new),
+        *notes,
+        *loads.notes,
+    ]
     notes += clocks.clock_notes(base, new, kernels, tiers)
     so_far = Comparison(
         comparable=fit,
@@ -291,4 +299,5 @@ def _about(side: Side) -> dict[str, Any]:
         "gpus": [gpu.model or gpu.arch for gpu in side.analysis.gpus],
         "dispatches": side.analysis.integrity.dispatches,
         "repeats": len(side.runs),
+        "warnings": soundness.codes(side),
     }

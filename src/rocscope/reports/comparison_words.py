@@ -157,6 +157,8 @@ def side(about: dict[str, Any]) -> str:
         parts.append(f"{about['repeats']} repeats")
     if about.get("provenance") not in (None, "recorded"):
         parts.append(str(about["provenance"]))
+    if warned := len(about.get("warnings") or ()):
+        parts.append(f"{warned} integrity warning{'' if warned == 1 else 's'}")
     return " · ".join(part for part in parts if part) or str(about.get("id") or figures.UNKNOWN)
 
 
