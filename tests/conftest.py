@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ settings.load_profile("house")
 os.environ["ROCSCOPE_CEILINGS"] = "/nonexistent/ceilings"  # what is measured on this machine changes no test
 _LEDGERS = tempfile.mkdtemp(prefix="rocscope-test-ledgers-")
 atexit.register(shutil.rmtree, _LEDGERS, ignore_errors=True)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
