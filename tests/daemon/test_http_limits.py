@@ -1,8 +1,10 @@
 """Limits of the HTTP side that hold by default, and clients that only take: connections, answers, methods."""
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
 
 import httpx
 import pytest
@@ -117,6 +119,41 @@ def test_connections_without_number_are_closed_at_once(tmp_path):
             assert sum(isinstance(each, TimeoutError) for each in ended) == 6  # twice what are served
             for _, writer in held:
                 writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_takes_its_time_holds_nobody_else_up(tmp_path, monkeypatch):
+    async def scenario():
+        async with serving(tmp_path) as (context, url), httpx.AsyncClient() as client:
+            asked, go_on, real = threading.Event(), threading.Event(), context.store.read
+
+            @contextlib.contextmanager
+            def slow():
+                asked.set()
+                assert go_on.wait(20)
+                with real() as connection:
+                    yield connection
+
+            monkeypatch.setattr(context.store, "read", slow)
+            waiting = asyncio.create_task(client.get(f"{url}/api/v1/findings"))
+            assert await asyncio.to_thread(asked.wait, 20)
+            assert (await client.get(f"{url}/healthz")).status_code == 200
+            assert not waiting.done()
+            go_on.set()
+            assert (await waiting).json() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_handshake_that_never_comes_is_waited_for_as_long_as_a_request(tmp_path, certificate):
+    given = {"tls_certificate": certificate / "cert.pem", "tls_key": certificate / "key.pem"}
+
+    async def scenario():
+        async with serving(tmp_path, read_timeout_s=0.5, **given) as (_, url):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+            assert await asyncio.wait_for(reader.read(1), 10) == b""
+            writer.close()
 
     asyncio.run(scenario())
 

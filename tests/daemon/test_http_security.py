@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 
 import httpx
 import pytest
@@ -187,18 +185,6 @@ def test_hostile_requests_get_an_error_and_the_server_goes_on(tmp_path, data):
             assert good.startswith(b"HTTP/1.1 200")
 
     asyncio.run(scenario())
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    words += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run(words, check=True, capture_output=True)
-    return folder
 
 
 def test_tls_is_spoken_where_it_is_set_and_nothing_else(tmp_path, certificate):

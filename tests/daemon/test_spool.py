@@ -209,6 +209,7 @@ def test_five_hundred_drops_most_of_them_bad_stop_nothing(tmp_path, recording, m
             by_name = {row.name: row for row in rows(context)}
             states = Counter(row.state for row in rows(context))
             assert states["done"] == 1 and states["quarantined"] == count - 1
+            assert context.part("spool").counts == {"taken": 6, "known": 25, "refused": 450}
             codes = Counter(each["code"] for each in reasons(context))
             assert codes == {"special": 170, "special-inside": 30, "empty": 100, "name": 110, "linked": 20,
                              "too-large": 20, "unusable": 5}  # fmt: skip

@@ -25,9 +25,6 @@ def test_a_window_goes_through_its_states(ledger, store):
         assert (row.state, row.trigger, row.abort, row.overhead, row.bytes) == (
             "aborted", "schedule", "p99", {"p99": 1.2}, 10)  # fmt: skip
         assert store_windows.get(connection, "none") is None
-        assert store_windows.spent(connection, NOON) == (2.0, 10, 1)
-        assert store_windows.spent(connection, NOON + 1) == (0.0, 0, 0)
-        assert store_windows.counts(connection) == {("schedule", "aborted"): 1}
 
 
 def test_what_cannot_be_is_refused(ledger):
@@ -78,9 +75,8 @@ def test_equal_keys_are_compared_whatever_their_order(ledger, store):
     ledger(lambda c: store_windows.create(c, "w3", "schedule", NOON + 3))
     ledger(lambda c: store_windows.commit_window_result(c, result))
     with store.read() as connection:
-        same = store_windows.past(
-            connection, store_windows.key_hash({"tp": 1}), since_s=NOON, before_s=NOON + 9
-        )
+        wanted = store_windows.key_hash({"tp": 1})
+        same = [row for row in store_windows.listing(connection)[::-1] if row.key_hash == wanted]
         assert [row.id for row in same] == ["w1", "w2"]
         assert same[0].summary == {"targets": [1], "cut": True}  # what is large stays in the result's folder
         assert store_windows.get(connection, "w3").summary == {"cut": True}
@@ -123,4 +119,4 @@ def test_a_spooled_file_is_taken_once(ledger, store):
         assert [row.id for row in store_spool.unfinished(connection)] == ["s2"]
         assert [row.id for row in store_spool.latest(connection)] == ["s2", "s1"]
         assert [row.id for row in store_spool.latest(connection, states=("done",))] == ["s1"]
-        assert store_spool.counts(connection) == {"done": 1, "taken": 1}
+        assert sorted(each.state for each in store_spool.latest(connection)) == ["done", "taken"]

@@ -101,6 +101,7 @@ def _add_metrics(app: FastAPI, collector: DaemonCollector) -> None:
 
 
 def _add_api(app: FastAPI, context: Context) -> None:
+    """Add the API; what asks the store alone runs in a thread (no ``async``), as a disk may take its time."""
     gone: dict[int | str, dict[str, Any]] = {503: {"model": Refusal}}
 
     @app.exception_handler(RocscopeError)
@@ -117,7 +118,7 @@ def _add_api(app: FastAPI, context: Context) -> None:
         return views.engines(context)
 
     @app.get("/api/v1/windows", responses=gone, summary="Windows, newest first")
-    async def windows(
+    def windows(
         limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
         before: Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False)] = None,
     ) -> list[view_models.WindowView]:
@@ -125,26 +126,26 @@ def _add_api(app: FastAPI, context: Context) -> None:
 
     @app.get("/api/v1/windows/{window_id}", responses={**gone, 404: {"model": Refusal}},
              summary="One window with what kernel families did in it")  # fmt: skip
-    async def window(window_id: str) -> view_models.WindowDetail:
+    def window(window_id: str) -> view_models.WindowDetail:
         found = views.window_detail(context, window_id)
         if found is None:
             raise HTTPException(404, "no such window")
         return found
 
     @app.get("/api/v1/findings", responses=gone, summary="Findings, newest first")
-    async def findings(limit: Annotated[int, Query(ge=1, le=MOST)] = 50) -> list[view_models.FindingView]:
+    def findings(limit: Annotated[int, Query(ge=1, le=MOST)] = 50) -> list[view_models.FindingView]:
         return views.findings(context, limit)
 
     @app.get("/api/v1/families", responses=gone, summary="Busy time by family, window by window")
-    async def families(over_s: Span = WEEK_S) -> list[view_models.FamilyShare]:
+    def families(over_s: Span = WEEK_S) -> list[view_models.FamilyShare]:
         return views.families(context, over_s)
 
     @app.get("/api/v1/series", responses=gone, summary="The series that are kept")
-    async def series() -> list[view_models.SeriesName]:
+    def series() -> list[view_models.SeriesName]:
         return views.series(context)
 
     @app.get("/api/v1/points", responses=gone, summary="One series over time")
-    async def points(
+    def points(
         subject: Text, metric: Text, over_s: Span = 3600.0, most: Annotated[int, Query(ge=2, le=2000)] = 300
     ) -> view_models.Points:
         return views.points(context, subject, metric, over_s, most)

@@ -82,9 +82,26 @@ class _Timed(H11Protocol):
 class _Server(uvicorn.Server):
     """Leaves signals to the service, and wakes once a second where uvicorn's own wakes ten times."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, protocol: type[_Timed]) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._ending = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, as uvicorn does, and wait no longer for a handshake of TLS than for a request."""
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def connected() -> asyncio.Protocol:
+            return self._protocol(config, self.server_state, {})
+
+        limit_s = self._protocol.limit_s if config.ssl else None
+        self.servers = [
+            await loop.create_server(
+                connected, sock=each, ssl=config.ssl, backlog=BACKLOG, ssl_handshake_timeout=limit_s
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -146,10 +163,11 @@ class HttpServer(Part):
             app = make_app(self.context, self.collector)
             self.guard = Guard(app, _with_port(given, self.address[1]), self.context.clock, token)
             try:
-                config = _config(self.guard, given)
+                protocol = _protocol(given)
+                config = _config(self.guard, given, protocol)
             except OSError as error:
                 raise InputError(f"TLS of {given.listen}: {error}", CHECK) from error
-            self._server = _Server(config)
+            self._server = _Server(config, protocol)
             refreshing = asyncio.create_task(self._refresh())
             try:
                 await self._server.serve(sockets=[listening])
@@ -173,10 +191,15 @@ class HttpServer(Part):
             self.collector.refresh()
 
 
-def _config(app: Any, given: Http) -> uvicorn.Config:
-    protocol = type(
-        "Timed", (_Timed,), {"limit_s": given.read_timeout_s, "most": SPARE * given.max_connections}
-    )
+def _protocol(given: Http) -> type[_Timed]:
+    class Limited(_Timed):
+        limit_s = given.read_timeout_s
+        most = SPARE * given.max_connections
+
+    return Limited
+
+
+def _config(app: Any, given: Http, protocol: type[_Timed]) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         http=protocol,

@@ -219,9 +219,14 @@ class DaemonCollector(Collector):
             healthy.add_metric((), float(state.state == "ok"))
         yield healthy
         spool = self._context.part("spool")
-        files = CounterMetricFamily("rocscope_spool_files", "Files taken from the spool.", labels=("result",))
-        for result, count in sorted((getattr(spool, "counts", None) or {}).items()):
-            files.add_metric((str(result),), count)
+        files = CounterMetricFamily(
+            "rocscope_spool_files",
+            "Drops into the spool: taken, known already, refused at sight. How analyses ended is in "
+            'rocscope_windows_total of reason "spool".',
+            labels=("result",),
+        )
+        for result, count in sorted(spool.counts.items()) if spool is not None else ():
+            files.add_metric((result,), count)
         yield files
 
     def _sampling(self) -> Iterator[Metric]:

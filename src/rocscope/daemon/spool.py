@@ -57,6 +57,7 @@ class Spool(Part):
         self._observer: Any = None
         self._inode: int | None = None
         self._trouble = ""
+        self.counts = dict.fromkeys(("taken", "known", "refused"), 0)  # since the part began
 
     @classmethod
     def wanted(cls, settings: Settings) -> bool:
@@ -221,6 +222,7 @@ class Spool(Part):
             now = self.context.clock.wall_s()
             known = await self._write(lambda c: spooled.accept(c, spool_id, name=name, size=size, at_s=now))
         if known is not None:
+            self.counts["known"] += 1
             said = "was analysed before" if known.state == "done" else f"is {known.state} already"
             said += f" ({known.reason})" if known.reason else ""
             self.context.events.note("spool", f"{name}: the same content {said}, as {known.name}")
@@ -229,6 +231,7 @@ class Spool(Part):
             return
         if work != place:
             await asyncio.to_thread(intake.remove, work)
+        self.counts["taken"] += 1
         self.context.events.note("spool", f"{name} ({size} bytes) is taken as {place.name}")
         if (analysis := self.context.part("analysis")) is not None:
             analysis.dropped(place.name)
@@ -258,6 +261,7 @@ class Spool(Part):
         # in the ledger first: what a kill leaves in the folder is then moved by the next scan
         noted = await self._write(note)
         new = [each for each, fresh in zip(refused, noted, strict=True) if fresh]
+        self.counts["refused"] += len(new)
         await asyncio.to_thread(self._keep, refused, ids, now)
         for drop, why in new[:TOLD]:
             self.context.events.note("spool", f"{drop.name} is refused: {why.reason}", logging.WARNING)

@@ -81,9 +81,3 @@ def latest(connection: sqlite3.Connection, limit: int = 50, states: Iterable[str
     where = f" WHERE state IN ({', '.join('?' * len(wanted))})" if wanted else ""
     found = connection.execute(f"{_SELECT}{where} ORDER BY seen_at DESC, id LIMIT ?", (*wanted, limit))
     return [SpoolRow(*each) for each in found]
-
-
-def counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return the number of files by state."""
-    found = connection.execute("SELECT state, count(*) FROM spool GROUP BY state")
-    return {str(state): int(count) for state, count in found}

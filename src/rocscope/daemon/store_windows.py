@@ -216,18 +216,6 @@ def unfinished(connection: sqlite3.Connection) -> list[WindowRow]:
     return [_row(each) for each in found]
 
 
-def past(
-    connection: sqlite3.Connection, comparable: str, *, since_s: float, before_s: float, limit: int = 10_000
-) -> list[WindowRow]:
-    """Return windows that are done and of equal key, oldest first."""
-    found = connection.execute(
-        f"{_SELECT} WHERE key_hash = ? AND state = 'done' AND requested_at >= ? AND requested_at < ?"
-        " ORDER BY requested_at DESC, id DESC LIMIT ?",
-        (comparable, since_s, before_s, limit),
-    )
-    return [_row(each) for each in found][::-1]
-
-
 def families(connection: sqlite3.Connection, window_id: str) -> list[FamilyRow]:
     """Return what families did in a window, by busy time."""
     found = connection.execute(
@@ -249,22 +237,6 @@ def families_over_time(
         (since_s, until_s),
     )
     return [(str(a), float(b), str(c), float(d)) for a, b, c, d in found]
-
-
-def spent(connection: sqlite3.Connection, since_s: float) -> tuple[float, int, int]:
-    """Return seconds, bytes and number of windows that were opened since a time: what a budget counts."""
-    found = connection.execute(
-        "SELECT coalesce(sum(window_s), 0), coalesce(sum(bytes), 0), count(*) FROM windows"
-        " WHERE started_at IS NOT NULL AND requested_at >= ?",
-        (since_s,),
-    ).fetchone()
-    return float(found[0]), int(found[1]), int(found[2])
-
-
-def counts(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
-    """Return the number of windows by trigger and state."""
-    found = connection.execute("SELECT trigger, state, count(*) FROM windows GROUP BY 1, 2")
-    return {(str(trigger), str(state)): int(count) for trigger, state, count in found}
 
 
 def key_hash(key: Mapping[str, Any]) -> str:
