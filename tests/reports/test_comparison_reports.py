@@ -196,6 +196,21 @@ def test_warnings_of_a_side_are_counted_beside_it(report) -> None:
     assert text.count("1 integrity warning") == 1
 
 
+def test_kernels_of_one_name_are_told_apart_by_their_shape() -> None:
+    shapes = (
+        {"grid": [6144, 1, 1], "workgroup": [128, 1, 1]},
+        {"grid": [1024, 1, 1], "workgroup": [128, 1, 1]},
+    )
+    kernels = [
+        sample_difference("FillFunctor", None, 1e-3, match="new only", launch_shape=shape) for shape in shapes
+    ]
+    page = comparison_html.REPORT.render(sample_comparison(kernels=kernels))
+    told = comparison_text.REPORT.render(sample_comparison(kernels=kernels))
+    for shape in ("grid 6144×1×1 workgroup 128×1×1", "grid 1024×1×1 workgroup 128×1×1"):
+        assert f"· new only · {shape}" in page and f"FillFunctor  {shape}" in told
+    assert 'data-find="fillfunctor  grid 6144' in page.replace("  fillfunctor", "")
+
+
 def test_reasons_that_are_left_out_are_counted() -> None:
     told = {"about": "step", "evidence": ["a", "b", "c"], "basis": "measured"}
     many = [Reason(text=f"reason {number}", **told) for number in range(13)]

@@ -163,7 +163,7 @@ def _keys(row: Difference) -> dict[str, str]:
 
 
 def _find(row: Difference) -> str:
-    names = [row.name, *row.base_kernels, *row.new_kernels, row.role or ""]
+    names = [row.name, *row.base_kernels, *row.new_kernels, row.role or "", words.own_shape(row)]
     return visible(" ".join(name[:300] for name in names)).lower()
 
 

@@ -109,8 +109,7 @@ def _kernel(row: Difference, width: int) -> Text:
     """Return a kernel's name; of one that was renamed first what it does, of others their shape."""
     role = (row.role or "").partition(",")[0] if row.match == "renamed" else ""
     name = visible(f"{role}: {row.name}" if role else row.name)
-    known = "" if role else words.shape(row.problem_shape or row.launch_shape or {})
-    shape = "" if known == figures.UNKNOWN else figures.ordinary_spaces(visible(known))
+    shape = figures.ordinary_spaces(visible(words.own_shape(row)))
     room = max(width - min(len(name), width // 2) - 2, 0)
     shape = shape if len(shape) <= room else f"{shape[: room - 1]}…"
     found = draw.text(shorten(name, width - len(shape) - 2))

@@ -187,6 +187,13 @@ def went(row: Difference) -> str:
     return {"base only": "only in base", "new only": "only in new"}.get(row.match or "", "")
 
 
+def own_shape(row: Difference) -> str:
+    """Write the shape that tells a kernel from others of its name; ``""`` of one that was renamed."""
+    known = None if row.match == "renamed" else row.problem_shape or row.launch_shape
+    told = shape(known) if known else figures.UNKNOWN
+    return "" if told == figures.UNKNOWN else told
+
+
 def shape(found: dict[str, Any]) -> str:
     """Write a launch or problem shape, both where the sides differ."""
     if set(found) <= {"base", "new"}:
