@@ -206,9 +206,19 @@ def test_kernels_of_one_name_are_told_apart_by_their_shape() -> None:
     ]
     page = comparison_html.REPORT.render(sample_comparison(kernels=kernels))
     told = comparison_text.REPORT.render(sample_comparison(kernels=kernels))
+    listed = comparison_markdown.REPORT.render(sample_comparison(kernels=kernels))
     for shape in ("grid 6144×1×1 workgroup 128×1×1", "grid 1024×1×1 workgroup 128×1×1"):
         assert f"· new only · {shape}" in page and f"FillFunctor  {shape}" in told
+        assert f"| `FillFunctor` {shape} |" in listed
     assert 'data-find="fillfunctor  grid 6144' in page.replace("  fillfunctor", "")
+
+
+def test_renamed_kernels_say_what_they_do() -> None:
+    listed = comparison_markdown.REPORT.render(sample_comparison())
+    assert "| `LLGemm1_kernel -> gemm_half_q_half` product after rms_norm_kernel |" in listed
+    assert "product after rms_norm_kernel: LLGemm1_kernel" in comparison_text.REPORT.render(
+        sample_comparison()
+    )
 
 
 def test_reasons_that_are_left_out_are_counted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rocscope.comparison.result import Comparison
+from rocscope.comparison.result import Comparison, Difference
 from rocscope.reports import comparison_rows as rows
 from rocscope.reports import comparison_words as words
 from rocscope.reports import figures
@@ -52,15 +52,26 @@ def _titled(found: Table) -> list[str]:
 
 
 def _cells(found: Table) -> list[str]:
+    names = map(_kernel, found.of) if found.header[0] == "kernel" else [_name(row[0]) for row in found.rows]
     told = [
         [
-            code(name, 60, in_table=True) if found.header[0] == "kernel" else markdown(clip(name, 120)),
+            shown,
             f"**{verdict}**" if verdict in ("better", "worse") and not found.of else verdict,
             *(cells if found.of else map(markdown, cells)),  # a unit is text of a recording
         ]
-        for name, verdict, *cells in found.rows
+        for shown, (_, verdict, *cells) in zip(names, found.rows, strict=True)
     ]
     return [table(found.header, told, right=len(found.header) - _WORDS), ""]
+
+
+def _name(text: str) -> str:
+    return markdown(clip(text, 120))
+
+
+def _kernel(row: Difference) -> str:
+    """Return a kernel with what tells it from others of its name: its shape, or what it does in a step."""
+    apart = words.own_shape(row) or row.role or ""
+    return " ".join((code(row.name, 60, in_table=True), markdown(clip(apart, 80)))).strip()
 
 
 def _reasons(comparison: Comparison) -> list[str]:
