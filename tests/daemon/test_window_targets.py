@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -189,3 +190,54 @@ except MemoryError:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "held\n", done.stderr
+
+
+def test_a_window_that_is_looked_into_when_the_daemon_stops_is_not_opened(tmp_path, examples, monkeypatch):
+    looking, go_on = threading.Event(), threading.Event()
+
+    def programs(own=frozenset()):
+        looking.set()
+        go_on.wait(20)
+        return []
+
+    monkeypatch.setattr(rivals, "programs", programs)
+
+    async def scenario():
+        async with world(tmp_path, examples) as (context, engine, part):
+            async with running(part):
+                asked = asyncio.create_task(part.ask(OPERATOR))
+                assert await asyncio.to_thread(looking.wait, 20)
+                await part.stop()
+                go_on.set()
+                answer = await asked
+                assert answer.id is None and "stopping" in answer.refusal
+            assert (
+                [each.state for each in rows(context)] == ["skipped"]
+                and engine.starts == 0
+                and not part.budget.is_open
+            )
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_a_breaker_that_was_closed_by_hand_stays_closed_after_a_restart(tmp_path, examples):
+    async def scenario():
+        async with world(tmp_path, examples) as (context, engine, part):
+            engine.refuse = True
+            async with running(part):
+                for _ in range(3):
+                    assert (await part.ask(OPERATOR)).id
+                    await part.finished()
+                    await asyncio.sleep(0.15)
+                assert part.budget.broken
+            again = Windows(context)
+            async with running(again):
+                assert (await again.ask(OPERATOR)).code == "breaker"
+                again.resume()
+            last = Windows(context)
+            async with running(last):
+                await until(last._recovered.is_set, "it knows of before")
+                assert last.budget.duty_frac() > 0 and not last.budget.broken
+
+    asyncio.run(scenario())

@@ -35,6 +35,7 @@ LET_GO_S: Final = 60.0
 RECOVER_S: Final = 5.0
 REFUSAL_S: Final = 60.0
 PAUSED: Final = "windows_paused_until"  # in the store, Unix seconds
+RESUMED: Final = "windows_resumed_at"  # likewise: failures before it count no more
 MOST_MEASURED: Final = 8  # windows whose cost is waited for at a time
 
 T = TypeVar("T")
@@ -151,6 +152,8 @@ class Windows(Part):
         self._paused_until_s = -math.inf
         self.budget.resume()
         self._keep_pause(-math.inf)
+        now = self.context.clock.wall_s()
+        self.context.store.write(lambda c: store_meta.put(c, RESUMED, repr(now)))
         self.context.events.note("window", "resumed")
 
     def _keep_pause(self, until_s: float) -> None:
@@ -193,7 +196,9 @@ class Windows(Part):
             return reason
         if found := await asyncio.to_thread(rivals.programs, frozenset({os.getpid()})):
             return f"another profiler runs: {', '.join(found)}"
-        return await rivals.exporter()
+        if reason := await rivals.exporter():
+            return reason
+        return STOPPING if self._stopping.is_set() else None  # who stops us meanwhile does not see this one
 
     def _new_id(self) -> str:
         now = datetime.fromtimestamp(self.context.clock.wall_s(), UTC)
@@ -279,13 +284,12 @@ class Windows(Part):
             store_windows.set_state(
                 connection, row.id, "failed", refusal="the daemon ended in the midst of it"
             )
-        past = []
+        past, resumed = [], float(store_meta.get(connection, RESUMED) or -math.inf)
         for row in store_windows.listing(connection, 10_000, since_s=now - DAY_S):
             if row.started_at is not None and row.started_at <= now:
                 ended = min(now, row.ended_at or row.started_at + (row.window_s or 0.0))
-                past.append(
-                    Spent(monotonic - (now - ended), row.window_s or 0.0, row.bytes or 0, _outcome(row))
-                )
+                outcome: Outcome = _outcome(row) if row.started_at > resumed else "stopped"
+                past.append(Spent(monotonic - (now - ended), row.window_s or 0.0, row.bytes or 0, outcome))
         self.budget = Budget(self.context.settings.windows, clock, self.context.facts.node, past)
         kept = store_meta.get(connection, PAUSED)
         left_s = float(kept) - now if kept is not None else -math.inf
