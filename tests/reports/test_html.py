@@ -29,7 +29,7 @@ def page(analysis: Analysis) -> str:
 
 def section(text: str, name: str) -> str:
     """Return a section's words, without markup."""
-    (found,) = re.findall(rf'<section id="{name}".*?</section>', text, re.S)
+    (found,) = re.findall(rf'<section [^>]*id="{name}".*?</section>', text, re.S)
     return " ".join(re.sub(r"<[^>]*>", " ", found).replace("\u00a0", " ").split())
 
 
@@ -77,6 +77,32 @@ def test_a_kernel_of_one_of_several_gpus_says_of_which() -> None:
         assert sum(line.endswith(label) for line in names) == 1
     alone = sample_analysis(kernels=[first])
     assert labels[0] not in section(page(alone), "occupancy")
+
+
+def test_a_very_long_name_is_cut_wherever_it_would_be_all_there_is() -> None:
+    name = "Cijk_Alik_Bljk_BBS_BH_" + "MT64x16x256_" * 40 + "WG64_4_1"
+    target = sample_analysis().targets[0]
+    long = target.model_copy(
+        update={
+            "rank": 1,
+            "kernel": name,
+            "problem": f"{name} takes 2.58 % of the window: memory bound",
+            "advice": f"Look at {name} first, with `rocscope analyze trace.json.gz`",
+        }
+    )
+    told = page(sample_analysis(targets=[long]))
+    for part in ("answer", "targets"):
+        words = section(told, part)
+        assert name not in words and "takes 2.58 % of the window" in words and "Cijk_Alik_Bljk" in words
+    assert "<code>rocscope analyze trace.json.gz</code>" in told
+
+
+@pytest.mark.parametrize("reached", [935e9, None])
+def test_a_dashed_roof_is_spoken_of_where_there_is_one(reached: float | None) -> None:
+    gpu = sample_gpu(achievable_bandwidth_bytes_per_s=reached)
+    told = section(page(sample_analysis(gpus=[gpu])), "roofline")
+    assert ("the dashed one was achieved by a benchmark" in told) == (reached is not None)
+    assert "Solid roofs are datasheet peaks" in told
 
 
 def drawn(analysis: Analysis) -> dict[str, Any]:

@@ -116,7 +116,11 @@ def _budget(analysis: Analysis) -> Section | None:
 
 
 def _roofline(analysis: Analysis) -> Section:
-    facts = {"slopes": roofline.roofline_slopes(analysis), "unplaced": roofline.unplaced(analysis)}
+    facts = {
+        "slopes": roofline.roofline_slopes(analysis),
+        "unplaced": roofline.unplaced(analysis),
+        "reached": next((gpu for gpu in analysis.gpus if gpu.achievable_bandwidth_bytes_per_s), None),
+    }
     return Section("roofline", "Roofline", "Roofline", "roofline.html", facts)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rocscope.reports import chart_library, figures, summary
 from rocscope.reports.stylesheet import Stylesheet
-from rocscope.reports.text import clip, shorten
+from rocscope.reports.text import clip, short_words, shorten
 from rocscope.untrusted import visible
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def _environment() -> Environment:
     environment.filters["visible"] = visible
     environment.filters["shorten"] = shorten
     environment.filters["clip"] = clip
+    environment.filters["short_words"] = short_words
     environment.filters["ticks"] = _ticks
     environment.filters["capital"] = _capital
     return environment
