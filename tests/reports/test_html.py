@@ -105,6 +105,13 @@ def test_a_dashed_roof_is_spoken_of_where_there_is_one(reached: float | None) ->
     assert "Solid roofs are datasheet peaks" in told
 
 
+def test_a_launch_of_which_nothing_is_known_is_not_spelt_out() -> None:
+    bare = sample_kernel(launch_shape=LaunchShape(grid=[None] * 3, workgroup=[None] * 3), problem_shape=None)
+    told = section(page(sample_analysis(kernels=[bare])), "kernels")
+    assert "grid –" not in told and "Launch –" in told
+    assert "grid –" not in markdown.REPORT.render(sample_analysis(kernels=[bare]))
+
+
 def drawn(analysis: Analysis) -> dict[str, Any]:
     figure = roofline.figure(analysis)
     return json.loads(figure.json()) if figure is not None else {}

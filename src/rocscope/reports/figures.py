@@ -157,7 +157,9 @@ def extent(values: Sequence[int | None]) -> str:
 
 
 def launch(shape: LaunchShape) -> str:
-    """Write a launch shape: ``grid 7168×1×1, workgroup 256×1×1``."""
+    """Write a launch shape: ``grid 7168×1×1, workgroup 256×1×1``; of which nothing is known a dash."""
+    if extent(shape.grid) == extent(shape.workgroup) == UNKNOWN:
+        return UNKNOWN
     return f"grid {extent(shape.grid)}, workgroup {extent(shape.workgroup)}"
 
 
