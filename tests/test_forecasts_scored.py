@@ -376,7 +376,7 @@ def test_the_forecast_that_was_stored_is_the_one_that_is_scored(examples, tmp_pa
 def test_the_command_shows_forecasts_and_names_what_it_does_not_know(examples, capsys):
     folder = examples / "h200_decoder"
     words = ["compare", str(folder / "kineto_strided_graph.json.gz")]
-    words += [str(folder / "kineto_fp16_graph.json.gz"), "--model", str(folder / "w4_config.json"), "-q"]
+    words += [str(folder / "kineto_fp16_graph.json.gz"), "--model", str(folder / "w4_config.json")]
     assert run([*words]) == 0
     shown = capsys.readouterr().out
     assert "Forecasts" in shown and "gptq_w4a16_gemv_strided_kernel" in shown and "hit" in shown
