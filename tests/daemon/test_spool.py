@@ -302,8 +302,7 @@ def test_contents_are_told_apart_by_all_that_is_in_them(tmp_path):
 
 
 def test_a_writer_is_seen_by_the_lease_and_by_its_open_file(tmp_path):
-    path = tmp_path / "f"
-    path.write_text("x")
+    (path := tmp_path / "f").write_text("x")
     drop = drops.look(path, 100)
     assert not intake.written_to(drop) and not intake._seen_open(path)
     with path.open("a"):
