@@ -47,6 +47,7 @@ def test_a_server_is_found_with_what_its_command_tells_and_gone_when_it_ends(sta
     engine = found(discovery)["http://127.0.0.1:18765"]
     assert engine.pid == process.pid and engine.model == "/models/tiny" and engine.tensor_parallel == 4
     assert engine.uid == os.getuid() and engine.created_s == psutil.Process(process.pid).create_time()
+    assert engine.started_ticks == module.started_ticks(process.pid)
     assert engine.subject == "engine:http://127.0.0.1:18765" and not engine.configured
     process.kill()
     process.wait()
@@ -152,3 +153,13 @@ def test_what_the_settings_name_comes_first_and_takes_what_its_process_tells():
     alone = wanted(settings.model_copy(update={"discover": False}), running)
     assert [each.url for each in alone] == ["http://localhost:8000"]
     assert len(wanted(Engines(), [Engine(f"http://127.0.0.1:{port}") for port in range(99)])) == module.MOST
+
+
+def test_when_a_process_began_is_told_whatever_its_name(tmp_path):
+    program = tmp_path / "a) 1 (b"
+    program.symlink_to("/bin/sleep")
+    mine = module.started_ticks(os.getpid())
+    with subprocess.Popen([str(program), "60"]) as process:
+        assert module.started_ticks(process.pid) >= mine > 0
+        process.kill()
+    assert module.started_ticks(process.pid) is None

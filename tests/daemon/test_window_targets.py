@@ -13,7 +13,7 @@ from test_windows import OPERATOR, rows, world
 
 from rocscope.daemon import rivals
 from rocscope.daemon.engine_source import EngineState
-from rocscope.daemon.engines import Engine
+from rocscope.daemon.engines import Engine, started_ticks
 from rocscope.daemon.windows import Windows
 
 
@@ -45,12 +45,12 @@ def test_a_server_that_is_another_by_now_is_not_profiled(tmp_path, examples, str
         async with world(tmp_path, examples) as (context, engine, part), running(part):
             own = psutil.Process()
             traces = tmp_path / "traces"
-            for pid, created_s in (
-                (own.pid, own.create_time() - 5.0),  # the number was used again
-                (stranger.pid, stranger.create_time()),  # another has taken the address
-                (4_190_000, 1.0),  # it has ended
+            for pid, ticks in (
+                (own.pid, started_ticks(own.pid) - 1),  # the number was used again
+                (stranger.pid, started_ticks(stranger.pid)),  # another has taken the address
+                (4_190_000, 1),  # it has ended
             ):
-                found(context, engine, traces, pid=pid, created_s=created_s, uid=os.getuid())
+                found(context, engine, traces, pid=pid, started_ticks=ticks, uid=os.getuid())
                 assert (await part.ask(OPERATOR)).id
                 await part.finished()
                 assert rows(context)[0].state == "failed"
@@ -58,7 +58,7 @@ def test_a_server_that_is_another_by_now_is_not_profiled(tmp_path, examples, str
                 part.resume()
                 await asyncio.sleep(0.15)
             assert engine.starts == 0
-            found(context, engine, traces, pid=own.pid, created_s=own.create_time(), uid=os.getuid())
+            found(context, engine, traces, pid=own.pid, started_ticks=started_ticks(own.pid), uid=os.getuid())
             assert (await part.ask(OPERATOR)).id
             await part.finished()
             assert rows(context)[0].state == "analysing" and engine.starts == 1
@@ -73,7 +73,14 @@ def test_of_a_servers_folder_its_own_files_alone_are_cleared_and_no_link_is_read
     async def scenario():
         async with world(tmp_path, examples) as (context, engine, part), running(part):
             traces, own = tmp_path / "traces", psutil.Process()
-            found(context, engine, traces, pid=own.pid, created_s=own.create_time(), uid=os.getuid() + 1)
+            found(
+                context,
+                engine,
+                traces,
+                pid=own.pid,
+                started_ticks=started_ticks(own.pid),
+                uid=os.getuid() + 1,
+            )
             assert (await part.ask(OPERATOR)).id
             await until(lambda: engine.profiling, "the profiler is on")
             (traces / "evil.pt.trace.json").symlink_to(secret)

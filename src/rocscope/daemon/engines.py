@@ -2,7 +2,7 @@
 
 A process's command is what its owner wrote: it is read for an address and nothing else, and an address counts
 only where it is this machine's own. Whoever asks more of a server than to read it looks at ``pid``,
-``created_s`` and ``uid`` first.
+``started_ticks`` and ``uid`` first.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Engine:
     model: str = ""  # as its command or the settings name it: a folder, a file or a name
     traces: Path | None = None  # where its profiler writes, as seen from here, where that is known
     pid: int | None = None  # of the API server; ``None`` where no process was found for it
-    created_s: float | None = None  # with the pid, the identity of a process
+    created_s: float | None = None
+    started_ticks: int | None = None  # with the pid, the identity of a process; see :func:`started_ticks`
     uid: int | None = None
     tensor_parallel: int | None = None
     configured: bool = False
@@ -96,6 +97,7 @@ class Discovery:
                 model=server.model or "",
                 pid=int(pid),
                 created_s=process.create_time(),
+                started_ticks=started_ticks(int(pid)),
                 uid=process.uids().real,
                 tensor_parallel=server.tensor_parallel,
             )
@@ -116,6 +118,19 @@ class Discovery:
         for engine in sorted(self._servers.values(), key=lambda each: (each.created_s or 0, each.pid or 0)):
             chosen[engine.url] = engine  # a child is younger than what started it
         return sorted(chosen.values(), key=lambda each: each.url)[:MOST]
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when a process began, in the kernel's ticks since boot; ``None`` where there is none.
+
+    As a Unix time it would change with the wall clock: psutil adds the boot's time as it is told at the time.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(
+            told.rpartition(")")[2].split()[19]
+        )  # field 22 of proc_pid_stat(5); a name may hold anything
+    return None
 
 
 def is_ours(host: str) -> bool:
@@ -151,6 +166,7 @@ def wanted(settings: EngineSettings, running: Iterable[Engine]) -> list[Engine]:
             traces=each.traces,
             pid=process.pid,
             created_s=process.created_s,
+            started_ticks=process.started_ticks,
             uid=process.uid,
             tensor_parallel=process.tensor_parallel,
             configured=True,

@@ -26,13 +26,13 @@ from pydantic import BaseModel, ConfigDict
 
 from rocscope.collectors import live_attach
 from rocscope.config import ProfileOptions
+from rocscope.daemon.engines import started_ticks
 from rocscope.errors import RocscopeError, TargetError
 from rocscope.launch import running
 
 PR_SET_PDEATHSIG: Final = 1
 LEAVINGS: Final = ("*.pt.trace.json", "*.pt.trace.json.gz", "profiler_out_*.txt", "*.profiler_out.txt")
 CAPTURE: Final = "capture"
-SAME_S: Final = 0.02  # by which two readings of when a process began may differ
 MEMORY_BYTES: Final = 8 << 30  # of address space, to read what the profiler wrote
 CPU_S: Final = 300
 
@@ -48,7 +48,7 @@ class Orders(BaseModel):
     out: str  # folder, not there yet
     lock: str  # file that is held while the profiler may be on
     pid: int | None = None  # of the server as it was found, with when it began and whose it is
-    created_s: float | None = None
+    started_ticks: int | None = None
     uid: int | None = None
     most_bytes: int = 1 << 30  # that one file may have
     traces: str | None = None  # where the engine writes, as seen from here
@@ -153,16 +153,16 @@ def _same(orders: Orders, found: running.Running) -> None:
     Raises :class:`TargetError` where that has ended (its number may be another's by now), or another process
     has taken its address. Of a server whose process cannot be seen nothing is known, and nothing refused.
     """
-    if orders.pid is None or orders.created_s is None:
+    if orders.pid is None or orders.started_ticks is None:
         return
     gone = TargetError(
         f"the server that was found at {orders.engine} has ended, or another has its address",
         "the daemon looks for servers again within 15 s",
     )
     try:
-        known = psutil.Process(orders.pid)
-        if abs(known.create_time() - orders.created_s) > SAME_S:
+        if started_ticks(orders.pid) != orders.started_ticks:
             raise gone
+        known = psutil.Process(orders.pid)
         if found.process is None:
             return
         family = {known.pid, *(each.pid for each in (*known.parents(), *known.children(recursive=True)))}

@@ -155,7 +155,7 @@ class WindowRun:
             "out": str(self.out),
             "lock": str(self.work / LOCK),
             "pid": engine.pid,
-            "created_s": engine.created_s,
+            "started_ticks": engine.started_ticks,
             "uid": engine.uid,
             "most_bytes": given.windows.max_window_bytes,
             "traces": str(engine.traces) if engine.traces else None,
