@@ -1,7 +1,7 @@
 """How often a comparison of a recording with itself claims a difference, and how often it finds a real one.
 
 python benchmarks/bench_compare_aa.py [CAPTURE]       500 draws; fails above 5 % claims or below 90 % found
-python benchmarks/bench_compare_aa.py --smoke         20 draws, no bounds
+python benchmarks/bench_compare_aa.py --smoke         4 draws, no bounds
 
 Each draw deals the decode steps of one recording (default: examples/h200_compare/fp16_c1_1.tar.gz) at random
 to two sides, lays them end to end and compares the captures, as rocscope.compare does. Any verdict but "no
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         "capture", nargs="?", type=Path, default=ROOT / "examples/h200_compare/fp16_c1_1.tar.gz"
     )
-    parser.add_argument("--smoke", action="store_true", help="20 draws, no bounds")
+    parser.add_argument("--smoke", action="store_true", help="4 draws, no bounds")
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--slower", type=float, default=0.03, help="share by which a family is made slower")
     parser.add_argument(
@@ -55,7 +55,7 @@ def main() -> int:
     whole = pipeline.side(pipeline.load(options.capture))
     pool = DrawnSteps(whole.capture)
     count = options.steps or len(pool) // 2
-    draws = 20 if options.smoke else options.draws
+    draws = 4 if options.smoke else options.draws
     print(f"{options.capture.name}: {len(pool)} decode steps, {count} and {count} a draw, {draws} draws")
     random = np.random.default_rng(20261129)
     claimed, said, began = 0, {}, time.process_time()
