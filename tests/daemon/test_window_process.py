@@ -1,6 +1,7 @@
 """A window's process that misbehaves: read to its end, told little of us, and left behind by nobody."""
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 
@@ -105,3 +106,4 @@ def test_what_it_writes_into_its_log_counts_too(tmp_path, examples):
             assert not list((tmp_path / "state" / "work").glob("*.log"))
 
     asyncio.run(scenario())
+    gc.collect()  # our ends of its pipes are closed, or there is a warning

@@ -96,6 +96,8 @@ class WindowProcess:
                 break
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it left of its group
+        # our ends of its pipes, which nobody may read any more and others may hold open
+        self._process._transport.close()  # type: ignore[attr-defined]  # no public way
 
     def _said(self) -> str:
         with contextlib.suppress(OSError):
