@@ -65,6 +65,7 @@ def test_parts_of_one_recording_have_one_server_and_one_host():
     assert apart.launch_ns > apart.family_launch_ns > 0 and apart.idle_ns > 0
 
 
+@pytest.mark.slow
 def test_a_folder_of_repeats_needs_no_allowance(tmp_path, examples):
     for part, names in (("base", EQUAL[0]), ("new", EQUAL[1])):
         (tmp_path / part).mkdir()

@@ -102,6 +102,7 @@ _NAMES = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(_NAMES, _NAMES)
 def test_every_kernel_is_in_one_row_and_swapping_sides_swaps_rows(first, second):

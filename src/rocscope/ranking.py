@@ -323,9 +323,8 @@ def _verdict(rows: pd.DataFrame) -> tuple[str, str]:
 
 def _problem(kernel: str, bound: str, limiter: str, shapes: int, time_frac: float) -> str:
     counted = f"{shapes} launch shapes" if shapes > 1 else "one launch shape"
-    return (
-        f"{kernel} takes {percent(time_frac)} of the window ({counted}): {bound} bound, limited by {limiter}"
-    )
+    held = "what limits it is not known" if limiter == "unknown" else f"limited by {limiter}"
+    return f"{kernel} takes {percent(time_frac)} of the window ({counted}): {bound} bound, {held}"
 
 
 def _shapes(rows: pd.DataFrame) -> list[LaunchShape]:

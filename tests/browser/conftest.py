@@ -45,6 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "hostile": sample_full.hostile_full(),
         "empty": sample.empty_analysis(),
         "full": sample_full.full_analysis(),
+        "long": sample.long_analysis(120),
     }
     texts = {name: html.REPORT.render(analysis) for name, analysis in made.items()}
     texts |= {

@@ -47,6 +47,21 @@ def test_search_narrows_the_table_and_says_how_many(page: Page, pages: dict[str,
     assert page.shown() == []
 
 
+def test_a_long_table_begins_short_and_shows_all_when_asked(page: Page, pages: dict[str, Path]) -> None:
+    page.open(pages["long"])
+    assert len(page.shown()) == 50 and page.find("#shown").text == "50 of 120 kernels shown"
+    page.find("#search").send_keys("kernel-119")  # what is not shown is found
+    assert page.shown() == ["kernel-119"] and not page.find("button.all").is_displayed()
+    page.find("#filters button").click()
+    page.wait("document.getElementById('shown').textContent.startsWith('50 of')")
+    page.find("[data-sort=time]").click()  # shortest first: the fifty of that order
+    assert page.shown()[0] == "kernel-119" and len(page.shown()) == 50
+    page.find("button.all").click()
+    assert len(page.shown()) == 120 and not page.find("button.all").is_displayed()
+    assert page.run("return document.activeElement.closest('tbody').id") == "kernel-69"
+    assert page.problems() == []
+
+
 def test_filters_combine(page: Page, pages: dict[str, Path]) -> None:
     from selenium.webdriver.support.ui import Select
 

@@ -88,6 +88,7 @@ def test_a_server_that_dies_in_a_window_costs_the_window_alone(tmp_path, example
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body", [b"no trace", gzip.compress(b'{"traceEvents": [', mtime=0)[:-4]], ids=["no-trace", "cut-short"]
 )

@@ -40,6 +40,7 @@ def stranger():
     process.kill()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_another_by_now_is_not_profiled(tmp_path, examples, stranger):
     async def scenario():
         async with world(tmp_path, examples) as (context, engine, part), running(part):

@@ -309,6 +309,15 @@ def sample_analysis(**changes: Any) -> Analysis:
     return Analysis(**{**known, **changes})
 
 
+def long_analysis(count: int) -> Analysis:
+    """So many kernels, each shorter than the one before."""
+    kernels = [
+        sample_kernel(kernel=f"kernel-{at}", raw_name=f"kernel-{at}", time_s=(count - at) * 1e-4)
+        for at in range(count)
+    ]
+    return sample_analysis(kernels=kernels)
+
+
 def hostile_analysis() -> Analysis:
     """Every text field filled with what would act if it were not text."""
     kernels = [

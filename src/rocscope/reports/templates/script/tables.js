@@ -1,22 +1,38 @@
 "use strict";
 // Tables of kernels: found by words and filters, sorted by any figure, evidence opened and closed.
+const FEW = 50;  // rows to begin with: a table of hundreds hides what comes after it
 document.querySelectorAll("table[data-filters]").forEach((table) => {
   const rows = Array.from(table.tBodies);  // one for each kernel: its row and its details
   const form = document.getElementById(table.dataset.filters);
   const search = form.querySelector("input[type=search]");
   const selects = Array.from(form.querySelectorAll("select"));
   const shown = document.getElementById(table.dataset.shown);
+  const rest = document.createElement("button");
+  let few = true;
+  rest.type = "button";
+  rest.className = "all";
+  table.after(rest);
 
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let count = 0;
-    for (const row of rows) {
+    let found = 0;
+    for (const row of table.tBodies) {  // in the order they are sorted in now
       const keep = words.every((word) => row.dataset.find.includes(word)) &&
         selects.every((select) => !select.value || row.dataset[select.dataset.filter] === select.value);
-      row.hidden = !keep;
-      count += keep ? 1 : 0;
+      found += keep ? 1 : 0;
+      row.hidden = !keep || (few && found > FEW);
     }
-    shown.textContent = count + " of " + rows.length + " kernels shown";
+    const count = few ? Math.min(found, FEW) : found;
+    const narrowed = found < rows.length && count < found ? " of " + found + " found," : "";
+    shown.textContent = count + narrowed + " of " + rows.length + " kernels shown";
+    rest.hidden = count === found;
+    rest.textContent = "Show all " + found;
+  }
+
+  // a link from elsewhere in the page leads to its row, wherever that is
+  function reveal() {
+    const row = rows.find((each) => each.id && "#" + each.id === location.hash);
+    if (row && row.hidden) { few = false; form.reset(); setTimeout(() => { filter(); row.scrollIntoView(); }); }
   }
 
   function sort(button) {
@@ -32,12 +48,20 @@ document.querySelectorAll("table[data-filters]").forEach((table) => {
       return down ? y - x : x - y;
     });
     table.append(...ordered);
+    filter();
   }
 
   form.addEventListener("input", filter);
   form.addEventListener("change", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
+  rest.addEventListener("click", () => {
+    const next = Array.from(table.tBodies).find((row) => row.hidden);
+    few = false;
+    filter();
+    if (next) { next.querySelector("button").focus(); }  // on from where the reader is
+  });
+  window.addEventListener("hashchange", reveal);
   for (const button of table.tHead.querySelectorAll("button")) {
     button.addEventListener("click", () => sort(button));
   }
@@ -48,4 +72,5 @@ document.querySelectorAll("table[data-filters]").forEach((table) => {
     toggle(false);  // without this script they stay open, so that nothing is out of reach
   }
   filter();  // a browser may have kept what was typed before a reload
+  reveal();
 });
