@@ -1,6 +1,7 @@
 """What is kept of a capture: only as long as the capture and what it was made of stay the same."""
 
 import gc
+import weakref
 
 from rocscope import remembered
 from synthetic_capture import capture, row
@@ -43,3 +44,13 @@ def test_a_copy_may_be_changed():
     made = capture([row("a", 0, 5)])
     rows(made)["rows"] = 7
     assert rows(made) == {"rows": 1} and calls == [1]
+
+
+def test_a_table_that_was_replaced_is_let_go():
+    rows, _ = counting()
+    made = capture([row("a", 0, 5)])
+    rows(made)
+    old = weakref.ref(made.dispatches)
+    made.dispatches = capture([row("b", 0, 5)]).dispatches
+    gc.collect()
+    assert old() is None

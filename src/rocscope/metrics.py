@@ -43,12 +43,6 @@ class Timing:
     barrier_ns: int  # waiting, not work
 
 
-def _depends(capture: Capture) -> tuple[Any, ...]:
-    passes = [(each.index, each.perturbed, tuple(each.counters)) for each in capture.manifest.passes]
-    return capture.dispatches, passes
-
-
-@remembered.by_capture(_depends)
 def timing(capture: Capture) -> Timing:
     """Choose the pass to take times from, and leave barriers out."""
     table = capture.dispatches
@@ -68,6 +62,12 @@ def timing(capture: Capture) -> Timing:
     )
 
 
+def _depends(capture: Capture) -> tuple[Any, ...]:
+    passes = [(each.index, each.perturbed, tuple(each.counters)) for each in capture.manifest.passes]
+    return capture.dispatches, passes
+
+
+@remembered.by_capture(_depends)  # not the rows: kept, they would double a large capture
 def _timing_passes(capture: Capture) -> tuple[tuple[int, ...], bool]:
     """Return the passes that times are taken from, and whether counters perturbed them.
 

@@ -35,7 +35,7 @@ def by_capture(depends: Callable[[Capture], tuple[Any, ...]], *, copied: bool = 
             entry = kept.get(key)
             if entry is None or entry[0]() is not capture or not _same(entry[1], now):
                 gone = weakref.ref(capture, lambda _: kept.pop(key, None))
-                entry = kept[key] = (gone, now, make(capture))
+                entry = kept[key] = (gone, _lightly(now), make(capture))
             result: Any = entry[2]
             return result.copy() if copied else result  # type: ignore[no-any-return]  # its own copy()
 
@@ -44,6 +44,11 @@ def by_capture(depends: Callable[[Capture], tuple[Any, ...]], *, copied: bool = 
     return decorate
 
 
-def _same(old: tuple[Any, ...], new: tuple[Any, ...]) -> bool:
-    pairs = zip(old, new, strict=True)
-    return all(a is b if isinstance(a, pa.Table) or isinstance(b, pa.Table) else a == b for a, b in pairs)
+def _lightly(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Hold no table: one that the capture has no more is not kept for it."""
+    return tuple(weakref.ref(each) if isinstance(each, pa.Table) else each for each in parts)
+
+
+def _same(kept: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
+    pairs = zip(kept, now, strict=True)
+    return all(old() is new if isinstance(new, pa.Table) else old == new for old, new in pairs)
