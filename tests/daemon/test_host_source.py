@@ -19,15 +19,17 @@ def test_the_host_and_our_own_cost_are_read(tmp_path):
 
     async def main():
         made = make_context(settings)
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        code = "import time; print('up', flush=True); time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         try:
+            assert child.stdout is not None and child.stdout.readline() == b"up\n"  # it is Python by now
             async with running(HostSource(made)):
                 latest = made.history.latest
                 await until(lambda: latest("host", "cpu_frac") is not None, "the second reading")
                 await until(lambda: latest("host", "disk_free_bytes") is not None, "the disk")
         finally:
             child.kill()
-            child.wait()
+            child.communicate()
         assert 0 <= latest("host", "cpu_frac") <= 1
         memory = psutil.virtual_memory()
         total = latest("host", "memory_used_bytes") + latest("host", "memory_available_bytes")

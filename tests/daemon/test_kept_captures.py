@@ -37,8 +37,8 @@ def test_a_kept_capture_and_a_result_have_no_command_and_no_host(tmp_path, examp
                 store_windows.create(connection, "w1", "operator", now, state="analysing")
 
             await asyncio.wrap_future(context.store.write(group))
+            await part.window("w1", place, keep=True)  # before it looks by itself for what was left
             async with running(part):
-                await part.window("w1", place, keep=True)
                 await done(context)
             kept = context.folder.captures / "w1"
             assert (kept / "manifest.json").is_file() and row(context, "w1").folder
