@@ -51,7 +51,7 @@ test-browser: dev ## the report in real Chromium (Debian packages chromium and c
 
 coverage: dev ## these and the slow tests, with branch coverage of src, at least 90 %
 	@rm -f .coverage .coverage.*
-	ROCSCOPE_EXAMPLES=40 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser' --cov --cov-report=term --cov-fail-under=90
+	ROCSCOPE_EXAMPLES=100 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not vllm and not browser' --cov --cov-report=term --cov-fail-under=90
 
 lint: dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .

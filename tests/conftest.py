@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 
 # machines are shared, and slowness is for the benchmarks; the coverage run tries more examples
-settings.register_profile("house", deadline=None, max_examples=int(os.environ.get("ROCSCOPE_EXAMPLES", "25")))
+settings.register_profile("house", deadline=None, max_examples=int(os.environ.get("ROCSCOPE_EXAMPLES", "40")))
 settings.load_profile("house")
 os.environ["ROCSCOPE_CEILINGS"] = "/nonexistent/ceilings"  # what is measured on this machine changes no test
 _LEDGERS = tempfile.mkdtemp(prefix="rocscope-test-ledgers-")
