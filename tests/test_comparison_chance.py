@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from drawn_steps import DrawnSteps, slowed
 
-from rocscope import comparison, pipeline
-from rocscope.comparison import student
+from rocscope import comparison, pipeline, student
 from synthetic_steps import KERNELS, decode_steps, laid_out
 
 DRAWS = 24

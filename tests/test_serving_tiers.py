@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocscope import load_samples, pipeline, selection, tables
+from rocscope import load_samples, pipeline, selection, student, tables
 from rocscope.capture import Capture, Manifest
 from rocscope.cli import run
-from rocscope.comparison import Comparison, serving_tiers, student
+from rocscope.comparison import Comparison, serving_tiers
 from rocscope.config import AnalyzeOptions
 from rocscope.thresholds import thresholds
 from synthetic_capture import capture, row

@@ -4,9 +4,10 @@ import math
 import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from rocscope.comparison import student
+from rocscope import student
 from rocscope.daemon import comparable, levels, regressions, store_findings, store_windows
 from rocscope.daemon.settings import Regressions
 
@@ -140,10 +141,18 @@ def test_a_year_of_noise_gives_no_more_false_alarms_than_set():
 
 @pytest.mark.parametrize("degrees", [1.0, 2.5, 7.0, 30.0, 200.0])
 @pytest.mark.parametrize("value", [0.3, 2.0, 9.0])
-def test_students_t_is_that_of_comparisons(value, degrees):
-    assert levels.t_chance(value, degrees) == pytest.approx(student.beyond(value, degrees), rel=1e-6)
-    chance = levels.t_chance(value, degrees)
-    assert levels.t_value(chance, degrees) == pytest.approx(value, rel=2e-2)
+def test_students_t_is_the_integral_of_its_density(value, degrees):
+    # with t = sqrt(degrees) * tan(a) the density is cos(a) ** (degrees - 1) but for a factor
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+
+    def integral(low):
+        half = (math.pi / 2 - low) / 2
+        root = np.sqrt(2 * half) * (nodes + 1) / 2  # its square: a power of few degrees is steep at 0
+        return (weights * np.sin(root**2) ** (degrees - 1) * 2 * root).sum() * np.sqrt(2 * half) / 2
+
+    chance = integral(math.atan(value / math.sqrt(degrees))) / integral(0.0)
+    assert student.beyond(value, degrees) == pytest.approx(chance, rel=1e-6)
+    assert student.value(chance, degrees) == pytest.approx(value, rel=1e-5)
 
 
 def test_bands_and_differences_are_in_words():

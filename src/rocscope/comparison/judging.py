@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rocscope.comparison import context, resampling, spread, student
+from rocscope import student
+from rocscope.comparison import context, resampling, spread
 from rocscope.comparison.allowance import NOTHING, Allowance
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.resampling import Chance

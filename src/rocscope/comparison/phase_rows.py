@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from rocscope.comparison import student
+from rocscope import student
 from rocscope.comparison.judging import GAPS, Judged, Measured, decided
 from rocscope.comparison.panel import Panel
 from rocscope.comparison.result import Difference

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rocscope.comparison import serving_levels, student
+from rocscope import student
+from rocscope.comparison import serving_levels
 from rocscope.comparison.result import Tier, Verdict
 from rocscope.comparison.serving_levels import Level
 from rocscope.comparison.side import Side

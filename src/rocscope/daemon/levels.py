@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Final, Literal
+
+from rocscope import student
 
 SCALES: Final = (3, 6, 12)
 LEAST_CORRELATION: Final = 0.2
@@ -86,17 +87,17 @@ def look(values: Sequence[float], chance: float, least: float, least_windows: in
     for k in scales:
         before, after = past(values[:-k]), values[-k:]
         change, error = median(after) - before.middle, before.error(k)
-        critical = t_value(chance / len(scales), before.degrees)
+        critical = student.value(chance / len(scales), before.degrees)
         same_side = all((value - before.middle) * change > 0 for value in after[-SCALES[0] :])
         half = all(abs(value - before.middle) >= abs(change) / 2 for value in after[-SCALES[0] :])
         strength = abs(change) / error / critical
         if strength >= 1 and abs(change) >= least and same_side and half and strength > best.strength:
-            margin = t_value(0.05, before.degrees) * error
+            margin = student.value(0.05, before.degrees) * error
             best = Change("shift", change, change - margin, change + margin, k, before, strength)
     if best.kind == "none" and len(values) - 1 >= least_windows:
         before = past(values[:-1])
         change = values[-1] - before.middle
-        if abs(change) >= max(least, t_value(0.01, before.degrees) * before.spread):
+        if abs(change) >= max(least, student.value(0.01, before.degrees) * before.spread):
             return Change("watch", change, change, change, 1, before)
     return best
 
@@ -105,57 +106,3 @@ def mean_variance(count: int, correlation: float) -> float:
     """Return the variance of a mean of ``count`` values of unit variance that follow each other."""
     share = sum((1 - lag / count) * correlation**lag for lag in range(1, min(count, 200)))
     return (1 + 2 * share) / count
-
-
-@lru_cache(maxsize=4096)
-def _t_value(chance: float, degrees: float) -> float:
-    low, high = 0.0, 1.0
-    while t_chance(high, degrees) > chance and high < 1e9:
-        low, high = high, high * 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_chance(middle, degrees) > chance else (low, middle)
-    return high
-
-
-def t_value(chance: float, degrees: float) -> float:
-    """Return what Student's |t| exceeds with a chance."""
-    return _t_value(float(f"{chance:.4g}"), float(f"{degrees:.3g}"))
-
-
-def t_chance(value: float, degrees: float) -> float:
-    """Return the chance that Student's |t| exceeds a value: an incomplete beta function."""
-    return _beta(degrees / (degrees + value * value), degrees / 2, 0.5)
-
-
-def _beta(x: float, a: float, b: float) -> float:
-    """Return the regularised incomplete beta function, by its continued fraction (Lentz)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    if x > (a + 1) / (a + b + 2):
-        return 1 - front * _fraction(1 - x, b, a) / b
-    return front * _fraction(x, a, b) / a
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    tiny = 1e-300
-    c, d = 1.0, 1 / _apart(1 - (a + b) * x / (a + 1), tiny)
-    found = d
-    for m in range(1, 500):
-        for step in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 / _apart(1 + step * d, tiny)
-            c = _apart(1 + step / c, tiny)
-            found *= c * d
-        if abs(c * d - 1) < 1e-12:
-            break
-    return found
-
-
-def _apart(value: float, tiny: float) -> float:
-    return value if abs(value) > tiny else tiny
